@@ -1,0 +1,119 @@
+// The guest-physical address space: RAM (one memfd, mapped once), ROM, and holes that are memory-mapped I/O.
+//
+// Per RAM page there is one flag byte, which every store looks at after its translation: zero means "just store".
+//   holds_code  some vCPU has decoded instructions of this page: the store must bump the page's code generation
+//               (only if it touches a 64-byte line that holds code)
+//   log_dirty   the dirty log is on and the page is still clean in it
+// RAM pages are numbered by RAM offset (not by guest-physical address), so that aliases share their flags.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+#include "base/types.h"
+#include "memory/bus.h"
+
+namespace doppel {
+
+using GuestPhysical = u64;
+
+constexpr u64 page_size = 4096;
+constexpr unsigned page_shift = 12;
+
+namespace page_flag {
+constexpr u8 holds_code = 1;
+constexpr u8 log_dirty = 2;
+}  // namespace page_flag
+
+class PhysicalMemory {
+ public:
+  enum class Kind : u8 { ram, rom };
+  struct Region {
+    GuestPhysical base;
+    u64 size;
+    u64 offset;  // into the memfd
+    Kind kind;
+    std::string name;
+  };
+
+  // `bytes` of RAM (page aligned, not yet visible to the guest) and the bus that answers where no RAM or ROM is.
+  static Result<std::unique_ptr<PhysicalMemory>> create(u64 bytes, Bus& mmio);
+  ~PhysicalMemory();
+  PhysicalMemory(const PhysicalMemory&) = delete;
+  PhysicalMemory& operator=(const PhysicalMemory&) = delete;
+
+  // Makes [offset, offset+size) of the RAM visible at `base`; the same RAM may be visible at several places.
+  // Before the machine starts only. Fails on overlap, naming both regions.
+  Result<> map(GuestPhysical base, u64 offset, u64 size, Kind kind, std::string name);
+  const std::vector<Region>& regions() const { return regions_; }
+  const Region* find(GuestPhysical address) const;  // nullptr: memory-mapped I/O or nothing
+
+  // Host address of a RAM or ROM byte, and how many bytes follow contiguously in that region; {nullptr, 0} elsewhere.
+  struct HostRange { u8* data; u64 size; bool writable; };
+  HostRange host_range(GuestPhysical address) const;
+
+  u8* ram() const { return ram_; }
+  u64 ram_bytes() const { return bytes_; }
+  int memfd() const { return memfd_.get(); }
+  Bus& mmio() const { return mmio_; }
+
+  // ---- pages (RAM page number = offset / 4096) ----
+  std::atomic<u8>* page_flags() const { return page_flags_; }
+  // Incremented whenever a line that holds decoded code is written; blocks remember the value they were decoded at.
+  std::atomic<u32>* code_generations() const { return code_generations_; }
+  // Marks [first_byte, last_byte] of the page as code before it is decoded (then the caller fetches the bytes): a store by another
+  // thread is either seen by that fetch or bumps the generation.
+  void mark_code(u64 page, unsigned first_byte, unsigned last_byte);
+  // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped.
+  bool note_write(u64 offset, u64 size);
+
+  void start_dirty_log();                    // all pages clean
+  std::vector<u64> take_dirty_pages();       // sorted page numbers written since; the log goes on
+  void stop_dirty_log();
+
+  u64 hash() const;  // of all RAM: equal for equal contents (FNV-like over 64-bit words; zero pages are cheap)
+
+ private:
+  PhysicalMemory(u64 bytes, Bus& mmio) : bytes_(bytes), mmio_(mmio) {}
+
+  const u64 bytes_;
+  Bus& mmio_;
+  Fd memfd_;
+  u8* ram_ = nullptr;
+  std::atomic<u8>* page_flags_ = nullptr;
+  std::atomic<u32>* code_generations_ = nullptr;
+  std::atomic<u64>* code_lines_ = nullptr;  // one bit per 64-byte line
+  std::atomic<u64>* dirty_ = nullptr;       // bitmap
+  u64 pages_ = 0;
+  bool logging_ = false;
+  std::vector<Region> regions_;
+};
+
+// How devices reach guest memory. Every access is checked; what lies outside RAM reads as all ones / is dropped and
+// the call says so by returning false. Writes mark dirty pages and invalidate decoded code.
+class Dma {
+ public:
+  explicit Dma(PhysicalMemory& memory) : memory_(memory) {}
+
+  bool read(GuestPhysical address, void* data, u64 size) const;
+  bool write(GuestPhysical address, const void* data, u64 size);
+  template <class T>
+  bool read(GuestPhysical address, T& value) const { return read(address, &value, sizeof(T)); }
+  template <class T>
+  bool write(GuestPhysical address, const T& value) { return write(address, &value, sizeof(T)); }
+
+  // Zero-copy: the host ranges behind [address, address+size), appended to `out`; false (and nothing appended) if any of it is
+  // not RAM, or if `for_device_writes` and not writable. After writing through them, call written().
+  bool ranges(GuestPhysical address, u64 size, bool for_device_writes, std::vector<std::span<u8>>& out) const;
+  void written(GuestPhysical address, u64 size);
+
+ private:
+  PhysicalMemory& memory_;
+};
+
+}  // namespace doppel
