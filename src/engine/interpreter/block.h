@@ -1,0 +1,75 @@
+// Blocks of decoded instructions, cached by guest-physical address and code mode.
+//
+// A block never spans a page, except one whose only instruction does. It is valid while the code generation of its page(s) is what
+// it was when it was decoded (memory/physical_memory.h). Blocks belong to one vCPU.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/types.h"
+#include "engine/interpreter/op.h"
+#include "isa/x86/instruction.h"
+#include "memory/physical_memory.h"
+
+namespace doppel::interpreter {
+
+struct Block {
+  static constexpr unsigned max_instructions = 48;
+
+  u64 physical;        // guest-physical address of the first byte
+  u64 page[2];         // RAM page numbers (equal unless it spans two)
+  u32 generation[2];
+  x86::CodeMode mode;
+  bool uncached;       // fetched from no RAM page: used once
+  u16 count;           // instructions; ops[count] is the end marker
+  u16 length;          // bytes
+  u64 second_physical; // guest-physical address of the second page, if it spans two
+  Block* chain;        // hash bucket
+  Op ops[];
+
+  bool valid(const std::atomic<u32>* generations) const {
+    return generations[page[0]].load(std::memory_order_relaxed) == generation[0] &&
+           generations[page[1]].load(std::memory_order_relaxed) == generation[1];
+  }
+  bool spans() const { return page[0] != page[1]; }
+};
+
+struct JumpCacheEntry {
+  u64 rip = 0;
+  u64 context = 0;  // Cpu::code_context; 0 matches nothing
+  Block* block = nullptr;
+};
+
+class BlockCache {
+ public:
+  static constexpr unsigned jump_entries = 1 << 14;
+
+  explicit BlockCache(u64 arena_bytes);
+  ~BlockCache();
+  BlockCache(const BlockCache&) = delete;
+  BlockCache& operator=(const BlockCache&) = delete;
+
+  Block* find(u64 physical, x86::CodeMode mode);
+  // Room for a block of `count` instructions; everything is dropped first if the arena is full (nobody may hold a Block then).
+  Block* allocate(unsigned count);
+  void insert(Block* block);
+  void clear();
+
+  static unsigned jump_slot(u64 rip) { return (rip ^ (rip >> 13)) & (jump_entries - 1); }
+  JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
+
+ private:
+  static constexpr unsigned buckets = 1 << 15;
+  static unsigned bucket(u64 physical, x86::CodeMode mode) {
+    return static_cast<unsigned>((physical ^ (physical >> 15) ^ (static_cast<u64>(mode) << 9)) & (buckets - 1));
+  }
+
+  std::unique_ptr<Block*[]> table_;
+  std::unique_ptr<JumpCacheEntry[]> jump_cache_;
+  u8* arena_ = nullptr;
+  u64 arena_bytes_;
+  u64 used_ = 0;
+};
+
+}  // namespace doppel::interpreter

@@ -1,0 +1,201 @@
+// One interpreted processor: the canonical X86State, held so that handlers reach the hot parts quickly, plus what is derived
+// from it (TLB, decoded blocks, mode summaries). Internal to the engine: handlers use its members directly.
+//
+// While it runs, gpr, rip, flags and other_flags are the truth and the same fields of `s` are stale; load_state()/store_state()
+// convert. Everything else of the processor is always in `s`.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+
+#include "engine/interpreter/block.h"
+#include "engine/interpreter/flags.h"
+#include "engine/interpreter/op.h"
+#include "engine/interpreter/tlb.h"
+#include "engine/vcpu.h"
+#include "isa/x86/decoder.h"
+#include "isa/x86/paging.h"
+#include "isa/x86/registers.h"
+
+namespace doppel::interpreter {
+
+// Why the threaded chain returned to the run loop.
+enum class Leave : u8 {
+  next_block,    // cpu.rip is where to go on (its block was not in the jump cache, or attention is wanted)
+  fault,         // cpu.fault is to be delivered; leave_op was not retired
+  restart,       // leave_op was not retired and is to be executed again (REP interrupted, code changed under the block)
+  halt,          // HLT retired
+  triple_fault,
+};
+
+struct Fault {
+  u8 vector = 0;
+  bool has_error = false;
+  u32 error = 0;
+  u64 address = 0;  // page fault: CR2
+};
+
+// Events from other threads; bits of Cpu::events.
+namespace event {
+constexpr u32 kick = 1, interrupt = 2, nmi = 4, init = 8, sipi = 16;
+}
+
+// The kinds of memory access that translation tells apart.
+enum class AccessKind : u8 { read, write, fetch };
+
+struct Cpu {
+  Cpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_arena_bytes);
+
+  // ---- hot ----
+  u64 gpr[18] = {};  // [16]: block's rip, [17]: zero
+  LazyFlags flags;
+  TlbEntry* tlb = nullptr;  // the current table, and its index mask
+  u64 tlb_mask = 0;
+  u64 asid = 0;
+  u8* ram = nullptr;
+  std::atomic<u8>* page_flags = nullptr;
+  std::atomic<u32>* generations = nullptr;
+  JumpCacheEntry* jumps = nullptr;
+  u64 code_context = 1;     // address space, mode and privilege under which jump-cache entries hold
+  i64 remaining = 0;        // budget left; blocks are charged whole on entry
+  const Block* block = nullptr;
+  u64 rip = 0;              // valid between blocks
+  u64 other_flags = 2;      // RFLAGS without the status flags
+  std::atomic<bool> attention{false};  // look at `events` (or at a flag that changed) at the next block
+  bool long64 = false;      // in 64-bit mode
+  bool user = false;        // CPL 3
+  Leave leave = Leave::next_block;
+  const Op* leave_op = nullptr;
+  const Op* next_op = nullptr;  // unthreaded dispatch only
+
+  // ---- the rest ----
+  x86::X86State s;
+  Fault fault;
+  x86::CodeMode mode = x86::CodeMode::real16;
+  bool single_step = false;    // one instruction per round: TF, breakpoints, an interrupt shadow, or an instruction trace
+  bool debug_accesses = false; // data breakpoints are armed: every access takes the slow path
+  bool in_delivery = false;    // an event is being delivered (for double faults)
+  u64 pending_debug = 0;       // DR6 bits for a trap-class #DB after the current instruction
+  u32 epoch = 0;               // part of code_context: bumped when cached translations of code may be wrong
+  u64 budget_start = 0;        // `remaining` and s.instruction_count belong together: see executed()
+  std::atomic<u32> events{0};
+  std::atomic<u8> sipi_vector{0};
+  alignas(16) u8 scratch[64] = {};  // slow-path operand values
+
+  PhysicalMemory& memory;
+  Bus& ports;
+  Clock& clock;
+  LocalInterrupts& interrupts;
+  const x86::Decoder& decoder;
+  const unsigned index;
+  const unsigned count;
+  Tlb tlbs;
+  BlockCache blocks;
+  const TraceHooks* trace = nullptr;
+
+  // ---- registers ----
+  template <class T>
+  T& reg(u8 byte_offset) {
+    return *reinterpret_cast<T*>(reinterpret_cast<u8*>(gpr) + byte_offset);
+  }
+  // Writes as the architecture does: 8 and 16 bits merge, 32 bits zero the upper half.
+  template <class T>
+  void set_reg(u8 byte_offset, T value) {
+    if constexpr (sizeof(T) == 4)
+      reg<u64>(byte_offset) = value;
+    else
+      reg<T>(byte_offset) = value;
+  }
+  u64 get_rflags() const { return flags.pack() | other_flags; }
+  // All bits as given (callers mask what may change). Takes care of attention and single step.
+  void set_rflags(u64 value);
+  u64 op_rip(const Op* op) const { return gpr[slot_rip] + op->offset; }          // its own address (offset in CS)
+  u64 next_rip(const Op* op) const { return wrap_rip(op_rip(op) + op->length); } // the following instruction's
+  u64 wrap_rip(u64 value) const { return long64 ? value : mode_is_32() ? static_cast<u32>(value) : static_cast<u16>(value); }
+  bool mode_is_32() const { return mode == x86::CodeMode::legacy32 || mode == x86::CodeMode::compat32; }
+
+  bool protected_mode() const { return s.cr0 & x86::cr0::pe; }
+  bool vm86() const { return other_flags & x86::rflags::vm; }
+  bool real_or_vm86() const { return !protected_mode() || vm86(); }
+  unsigned cpl() const { return real_or_vm86() ? (vm86() ? 3 : 0) : s.cpl(); }
+  unsigned iopl() const { return static_cast<unsigned>(x86::rflags::Iopl::get(other_flags)); }
+
+  // ---- derived state (cpu.cc) ----
+  // After any change of CR0, CR4, EFER, CS, SS (CPL), RFLAGS.VM/AC, DR7, CR0.AM: recomputes mode, TLB table, code context.
+  void update_mode();
+  // Jump-cache entries of every address space become invalid (code translations changed).
+  void forget_jumps();
+  void load_state(const x86::X86State& state);
+  void store_state();             // makes `s` whole
+  u64 executed() const;           // instructions retired since power-on
+  void request_attention() { attention.store(true, std::memory_order_seq_cst); }
+  void signal(u32 event_bits) {
+    events.fetch_or(event_bits, std::memory_order_seq_cst);
+    request_attention();
+  }
+};
+
+// ---- leaving the chain ----
+
+[[gnu::always_inline]] inline void leave_after(Cpu& cpu, const Op* op) {
+  cpu.leave = Leave::next_block;
+  cpu.leave_op = op;
+  cpu.remaining += cpu.block->count - (op - cpu.block->ops) - 1;  // what was charged and not executed
+  cpu.next_op = nullptr;
+}
+[[gnu::always_inline]] inline void leave_before(Cpu& cpu, const Op* op, Leave why) {
+  cpu.leave = why;
+  cpu.leave_op = op;
+  cpu.rip = cpu.op_rip(op);
+  cpu.remaining += cpu.block->count - (op - cpu.block->ops);
+  cpu.next_op = nullptr;
+}
+inline void faulted(Cpu& cpu, const Op* op) { leave_before(cpu, op, Leave::fault); }
+inline void set_fault(Cpu& cpu, u8 vector) { cpu.fault = {.vector = vector}; }
+inline void set_fault(Cpu& cpu, u8 vector, u32 error) { cpu.fault = {.vector = vector, .has_error = true, .error = error}; }
+[[gnu::noinline, gnu::cold]] inline void raise(Cpu& cpu, const Op* op, u8 vector) {
+  set_fault(cpu, vector);
+  faulted(cpu, op);
+}
+[[gnu::noinline, gnu::cold]] inline void raise(Cpu& cpu, const Op* op, u8 vector, u32 error) {
+  set_fault(cpu, vector, error);
+  faulted(cpu, op);
+}
+
+// ---- going on ----
+
+[[gnu::always_inline]] inline void next(Cpu& cpu, const Op* op) {
+#if DOPPEL_THREADED_DISPATCH
+  return op[1].handler(cpu, op + 1);
+#else
+  cpu.next_op = op + 1;
+#endif
+}
+
+// Enters a block whose charge fits the budget.
+[[gnu::always_inline]] inline void enter(Cpu& cpu, const Block* block, u64 rip) {
+  cpu.block = block;
+  cpu.gpr[slot_rip] = rip;
+#if DOPPEL_THREADED_DISPATCH
+  return block->ops[0].handler(cpu, block->ops);
+#else
+  cpu.next_op = block->ops;
+#endif
+}
+
+// Control transfer to `rip` (already wrapped and checked); `op` is the last of its block, which is thereby retired.
+[[gnu::always_inline]] inline void jump(Cpu& cpu, u64 rip) {
+  const JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(rip)];
+  if (entry.rip == rip && entry.context == cpu.code_context && !cpu.attention.load(std::memory_order_relaxed)) [[likely]] {
+    const Block* block = entry.block;
+    if (block->valid(cpu.generations) && cpu.remaining >= block->count) [[likely]] {
+      cpu.remaining -= block->count;
+      return enter(cpu, block, rip);
+    }
+  }
+  cpu.rip = rip;
+  cpu.leave = Leave::next_block;
+  cpu.next_op = nullptr;
+}
+
+}  // namespace doppel::interpreter

@@ -1,0 +1,149 @@
+#include "isa/x86/decoder.h"
+
+#include <Zydis/Zydis.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "isa/x86/extensions.h"
+
+namespace doppel::x86 {
+namespace {
+
+struct MachineMode {
+  ZydisMachineMode mode;
+  ZydisStackWidth stack;
+};
+
+constexpr std::array<MachineMode, 6> machine_modes{{
+    {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
+    {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+    {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+    {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},
+    {ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32},
+    {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
+}};
+
+Operand register_operand(ZydisRegister reg, u16 bits) {
+  const u8 bytes = static_cast<u8>(bits / 8);
+  const auto id = static_cast<u8>(std::max<ZyanI8>(ZydisRegisterGetId(reg), 0));
+  switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR8:
+      if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+        return {OperandKind::gpr_high, static_cast<u8>(reg - ZYDIS_REGISTER_AH), 1};
+      if (reg >= ZYDIS_REGISTER_SPL) return {OperandKind::gpr, static_cast<u8>(reg - ZYDIS_REGISTER_SPL + 4), 1};
+      return {OperandKind::gpr, static_cast<u8>(reg - ZYDIS_REGISTER_AL), 1};
+    case ZYDIS_REGCLASS_GPR16: return {OperandKind::gpr, id, 2};
+    case ZYDIS_REGCLASS_GPR32: return {OperandKind::gpr, id, 4};
+    case ZYDIS_REGCLASS_GPR64: return {OperandKind::gpr, id, 8};
+    case ZYDIS_REGCLASS_X87: return {OperandKind::x87, id, 10};
+    case ZYDIS_REGCLASS_MMX: return {OperandKind::mmx, id, 8};
+    case ZYDIS_REGCLASS_XMM: return {OperandKind::vector, id, 16};
+    case ZYDIS_REGCLASS_YMM: return {OperandKind::vector, id, 32};
+    case ZYDIS_REGCLASS_SEGMENT: return {OperandKind::segment, id, bytes};
+    case ZYDIS_REGCLASS_CONTROL: return {OperandKind::control, id, bytes};
+    case ZYDIS_REGCLASS_DEBUG: return {OperandKind::debug, id, bytes};
+    default: return {};
+  }
+}
+
+u8 general_register(ZydisRegister reg) {
+  if (reg == ZYDIS_REGISTER_NONE) return MemoryOperand::none;
+  if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP) return MemoryOperand::rip;
+  return static_cast<u8>(ZydisRegisterGetId(reg));
+}
+
+MemoryOperand memory_operand(const ZydisDecodedOperandMem& memory, u8 address_bytes) {
+  MemoryOperand result;
+  result.base = general_register(memory.base);
+  result.index = general_register(memory.index);
+  result.scale = memory.scale == 8 ? 3 : memory.scale == 4 ? 2 : memory.scale == 2 ? 1 : 0;
+  result.segment = static_cast<Segment>(std::max<ZyanI8>(ZydisRegisterGetId(memory.segment), 0));
+  result.address_bytes = address_bytes;
+  result.displacement = memory.disp.has_displacement ? memory.disp.value : 0;
+  return result;
+}
+
+void take_operands(const ZydisDecodedOperand* operands, u8 count, Instruction& out) {
+  bool first_immediate = true;
+  for (u8 i = 0; i < count; ++i) {
+    const ZydisDecodedOperand& from = operands[i];
+    Operand& to = out.operands[i];
+    switch (from.type) {
+      case ZYDIS_OPERAND_TYPE_REGISTER: to = register_operand(from.reg.value, from.size); break;
+      case ZYDIS_OPERAND_TYPE_MEMORY:
+        to = {OperandKind::memory, 0, static_cast<u8>(std::min(from.size / 8, 255))};
+        out.memory = memory_operand(from.mem, out.address_bytes);
+        break;
+      case ZYDIS_OPERAND_TYPE_IMMEDIATE:
+        to = {OperandKind::immediate, static_cast<u8>(first_immediate ? 0 : 1), static_cast<u8>(from.size / 8)};
+        (first_immediate ? out.immediate : out.immediate2) = from.imm.value.u;
+        first_immediate = false;
+        break;
+      case ZYDIS_OPERAND_TYPE_POINTER:
+        to = {OperandKind::far_pointer, 0, static_cast<u8>(from.size / 8)};
+        out.immediate = from.ptr.offset;
+        out.immediate2 = from.ptr.segment;
+        break;
+      default: break;
+    }
+  }
+}
+
+void compact(const ZydisDecodedInstruction& from, Instruction& out) {
+  out.mnemonic = from.mnemonic;
+  out.length = from.length;
+  out.operand_bytes = from.operand_width / 8;
+  out.address_bytes = from.address_width / 8;
+  out.stack_bytes = from.stack_width / 8;
+  out.lock = from.attributes & ZYDIS_ATTRIB_HAS_LOCK;
+  out.rep = from.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE);
+  out.repne = from.attributes & ZYDIS_ATTRIB_HAS_REPNE;
+  out.operand_prefix = from.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
+  out.opcode_map = static_cast<u8>(from.opcode_map);
+  out.opcode = from.opcode;
+  out.modrm = static_cast<u8>(from.raw.modrm.mod << 6 | from.raw.modrm.reg << 3 | from.raw.modrm.rm);
+}
+
+}  // namespace
+
+Decoder::Decoder() {
+  for (std::size_t i = 0; i < decoders_.size(); ++i) {
+    ZydisDecoder& decoder = decoders_[i];
+    CHECK(ZYAN_SUCCESS(ZydisDecoderInit(&decoder, machine_modes[i].mode, machine_modes[i].stack)));
+    // Encodings that mean something older (NOP, BSR, BSF) on a CPU without the extension.
+    for (ZydisDecoderMode extension : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT,
+                                       ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_CLDEMOTE})
+      CHECK(ZYAN_SUCCESS(ZydisDecoderEnableMode(&decoder, extension, ZYAN_FALSE)));
+  }
+}
+
+DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction) const {
+  const ZydisDecoder& decoder = decoders_[static_cast<std::size_t>(mode)];
+  const std::size_t available = std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH);
+  ZydisDecoderContext context;
+  ZydisDecodedInstruction decoded;
+  const ZyanStatus status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes.data(), available, &decoded);
+  if (status == ZYDIS_STATUS_NO_MORE_DATA)
+    return available == ZYDIS_MAX_INSTRUCTION_LENGTH ? DecodeStatus::too_long : DecodeStatus::need_more_bytes;
+  if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) return DecodeStatus::too_long;
+  if (!ZYAN_SUCCESS(status) || !is_supported(decoded.meta.isa_set)) return DecodeStatus::invalid;
+
+  ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT_VISIBLE];
+  const u8 count = std::min<u8>(decoded.operand_count_visible, 4);
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder, &context, &decoded, operands, count))) return DecodeStatus::invalid;
+  instruction = {};
+  compact(decoded, instruction);
+  instruction.operand_count = count;
+  take_operands(operands, count, instruction);
+  return DecodeStatus::ok;
+}
+
+std::string disassemble(CodeMode mode, u64 rip, std::span<const u8> bytes) {
+  ZydisDisassembledInstruction instruction;
+  const ZydisMachineMode machine_mode = machine_modes[static_cast<std::size_t>(mode)].mode;
+  if (!ZYAN_SUCCESS(ZydisDisassembleIntel(machine_mode, rip, bytes.data(), bytes.size(), &instruction))) return "(bad)";
+  return instruction.text;
+}
+
+}  // namespace doppel::x86
