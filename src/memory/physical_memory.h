@@ -66,8 +66,9 @@ class PhysicalMemory {
   std::atomic<u8>* page_flags() const { return page_flags_; }
   // Incremented whenever a line that holds decoded code is written; blocks remember the value they were decoded at.
   std::atomic<u32>* code_generations() const { return code_generations_; }
-  // Marks [first_byte, last_byte] of the page as code before it is decoded (then the caller fetches the bytes): a store by another
-  // thread is either seen by that fetch or bumps the generation.
+  // Marks [first_byte, last_byte] of the page as code before it is decoded. In this order: read the generation, mark_code,
+  // fetch the bytes. Then a store by another thread (plain store, then a load of page_flags) is either seen by the fetch or
+  // bumps the generation past the value that was read.
   void mark_code(u64 page, unsigned first_byte, unsigned last_byte);
   // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped.
   bool note_write(u64 offset, u64 size);
@@ -76,22 +77,28 @@ class PhysicalMemory {
   std::vector<u64> take_dirty_pages();       // sorted page numbers written since; the log goes on
   void stop_dirty_log();
 
+  // The runs of RAM that hold data in the memfd, by offset; everything else is zero and was never touched. Looking at RAM
+  // only through these keeps untouched pages unallocated.
+  struct Extent { u64 offset; u64 size; };
+  std::vector<Extent> populated() const;
+
   u64 hash() const;  // of all RAM: equal for equal contents (FNV-like over 64-bit words; zero pages are cheap)
 
  private:
-  PhysicalMemory(u64 bytes, Bus& mmio) : bytes_(bytes), mmio_(mmio) {}
+  PhysicalMemory(u64 bytes, Bus& mmio) : bytes_(bytes), mmio_(mmio), pages_(bytes >> page_shift) {}
+  bool note_code_write(u64 page, u64 first_byte, u64 last_byte);
 
   const u64 bytes_;
   Bus& mmio_;
+  const u64 pages_;
   Fd memfd_;
   u8* ram_ = nullptr;
   std::atomic<u8>* page_flags_ = nullptr;
   std::atomic<u32>* code_generations_ = nullptr;
   std::atomic<u64>* code_lines_ = nullptr;  // one bit per 64-byte line
   std::atomic<u64>* dirty_ = nullptr;       // bitmap
-  u64 pages_ = 0;
   bool logging_ = false;
-  std::vector<Region> regions_;
+  std::vector<Region> regions_;  // sorted by base
 };
 
 // How devices reach guest memory. Every access is checked; what lies outside RAM reads as all ones / is dropped and

@@ -1,0 +1,228 @@
+// Guest RAM: a memfd mapped once between guard pages, regions over it, and what is known per page. See physical_memory.h.
+//
+// How a store and mark_code cannot miss each other: the storing thread does "store; load flags" without a fence, because
+// that is the hot path of every engine. mark_code does "set lines and flag; membarrier; (caller) load bytes"; the
+// membarrier is the full fence that the storing thread left out (membarrier(2), PRIVATE_EXPEDITED).
+#include "memory/physical_memory.h"
+
+#include <fmt/format.h>
+#include <linux/membarrier.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "base/bits.h"
+#include "base/check.h"
+#include "base/units.h"
+
+namespace doppel {
+
+namespace {
+
+constexpr unsigned line_shift = 6;
+
+// Zeroed and populated on first use, however large.
+template <class T>
+T* map_array(u64 count) {
+  void* array = ::mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return array == MAP_FAILED ? nullptr : static_cast<T*>(array);
+}
+
+template <class T>
+void unmap_array(T* array, u64 count) {
+  if (array != nullptr) ::munmap(static_cast<void*>(array), count * sizeof(T));
+}
+
+void register_membarrier() { (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0); }
+
+// A full fence on every running thread of this process.
+void fence_all_threads() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  (void)::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
+// The 64-byte lines of a page that [first_byte, last_byte] touches.
+u64 lines_of(u64 first_byte, u64 last_byte) {
+  const unsigned first = static_cast<unsigned>(first_byte) >> line_shift;
+  const unsigned last = static_cast<unsigned>(last_byte) >> line_shift;
+  return low_bits(last - first + 1) << first;
+}
+
+u64 mix(u64 hash, u64 word) {
+  hash = (hash ^ word) * 0x9e37'79b9'7f4a'7c15u;
+  return hash ^ hash >> 29;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& mmio) {
+  CHECK(bytes != 0 && bytes % page_size == 0);
+  const auto refused = [&] { return fail_errno(fmt::format("cannot reserve {} of guest memory", format_size(bytes))); };
+  if (bytes > u64{1} << 46) return fail(fmt::format("cannot reserve {} of guest memory: more than the host can address", format_size(bytes)));
+  std::unique_ptr<PhysicalMemory> memory(new PhysicalMemory(bytes, mmio));
+  memory->memfd_ = Fd(::memfd_create("guest-ram", MFD_CLOEXEC));
+  if (!memory->memfd_ || ::ftruncate(memory->memfd_.get(), static_cast<off_t>(bytes)) != 0) return refused();
+
+  void* window = ::mmap(nullptr, bytes + 2 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (window == MAP_FAILED) return refused();
+  memory->ram_ = static_cast<u8*>(window) + page_size;
+  if (::mmap(memory->ram_, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->memfd_.get(), 0) ==
+      MAP_FAILED) {
+    return refused();
+  }
+  const u64 pages = memory->pages_;
+  memory->page_flags_ = map_array<std::atomic<u8>>(pages);
+  memory->code_generations_ = map_array<std::atomic<u32>>(pages);
+  memory->code_lines_ = map_array<std::atomic<u64>>(pages);
+  memory->dirty_ = map_array<std::atomic<u64>>((pages + 63) / 64);
+  if (!memory->page_flags_ || !memory->code_generations_ || !memory->code_lines_ || !memory->dirty_) return refused();
+  register_membarrier();
+  return memory;
+}
+
+PhysicalMemory::~PhysicalMemory() {
+  if (ram_ != nullptr) ::munmap(ram_ - page_size, bytes_ + 2 * page_size);
+  unmap_array(page_flags_, pages_);
+  unmap_array(code_generations_, pages_);
+  unmap_array(code_lines_, pages_);
+  unmap_array(dirty_, (pages_ + 63) / 64);
+}
+
+Result<> PhysicalMemory::map(GuestPhysical base, u64 offset, u64 size, Kind kind, std::string name) {
+  if (size == 0 || (base | offset | size) % page_size != 0 || offset > bytes_ || size > bytes_ - offset || base + size < base) {
+    return fail(fmt::format("memory region '{}' at {:#x}, {:#x} bytes, is not a run of whole pages of RAM", name, base, size));
+  }
+  const auto next = std::find_if(regions_.begin(), regions_.end(), [&](const Region& region) { return region.base > base; });
+  const Region* other = nullptr;
+  if (next != regions_.end() && next->base - base < size) other = &*next;
+  if (next != regions_.begin() && base - std::prev(next)->base < std::prev(next)->size) other = &*std::prev(next);
+  if (other != nullptr) {
+    return fail(fmt::format("memory region '{}' at {:#x} overlaps '{}' at {:#x}", name, base, other->name, other->base));
+  }
+  regions_.insert(next, Region{base, size, offset, kind, std::move(name)});
+  return {};
+}
+
+const PhysicalMemory::Region* PhysicalMemory::find(GuestPhysical address) const {
+  for (const Region& region : regions_) {
+    if (address - region.base < region.size) return &region;
+  }
+  return nullptr;
+}
+
+PhysicalMemory::HostRange PhysicalMemory::host_range(GuestPhysical address) const {
+  const Region* region = find(address);
+  if (region == nullptr) return {nullptr, 0, false};
+  const u64 offset = address - region->base;
+  return {ram_ + region->offset + offset, region->size - offset, region->kind == Kind::ram};
+}
+
+void PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte) {
+  CHECK(page < pages_ && first_byte <= last_byte && last_byte < page_size);
+  const u64 lines = lines_of(first_byte, last_byte);
+  // Loads first: decoding the same lines again is frequent and must not write shared memory.
+  const bool marked = (code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & page_flag::holds_code) != 0;
+  if (marked) return;
+  code_lines_[page].fetch_or(lines);
+  page_flags_[page].fetch_or(page_flag::holds_code);
+  fence_all_threads();
+}
+
+// The order matters: lines, flag, generation. Whoever marks the page between two of these read the generation before it was
+// bumped, so that what it decodes is never used.
+bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
+  if ((code_lines_[page].load() & lines_of(first_byte, last_byte)) == 0) return false;
+  code_lines_[page].store(0);
+  page_flags_[page].fetch_and(static_cast<u8>(~page_flag::holds_code));
+  code_generations_[page].fetch_add(1);
+  return true;
+}
+
+bool PhysicalMemory::note_write(u64 offset, u64 size) {
+  if (size == 0) return false;
+  CHECK(offset < bytes_ && size <= bytes_ - offset);
+  bool bumped = false;
+  const u64 last_page = (offset + size - 1) >> page_shift;
+  for (u64 page = offset >> page_shift; page <= last_page; ++page) {
+    const u8 flags = page_flags_[page].load(std::memory_order_relaxed);
+    if (flags == 0) continue;
+    const u64 start = page << page_shift;
+    const u64 first = std::max(offset, start) - start;
+    const u64 last = std::min(offset + size - start, page_size) - 1;
+    if ((flags & page_flag::holds_code) != 0) bumped |= note_code_write(page, first, last);
+    if ((flags & page_flag::log_dirty) != 0) {
+      // Flag before bit: take_dirty_pages takes bits before it sets flags, so that no page ends with neither.
+      page_flags_[page].fetch_and(static_cast<u8>(~page_flag::log_dirty));
+      dirty_[page / 64].fetch_or(u64{1} << (page % 64));
+    }
+  }
+  return bumped;
+}
+
+void PhysicalMemory::start_dirty_log() {
+  for (u64 word = 0; word < (pages_ + 63) / 64; ++word) dirty_[word].store(0);
+  for (u64 page = 0; page < pages_; ++page) page_flags_[page].fetch_or(page_flag::log_dirty);
+  logging_ = true;
+  fence_all_threads();
+}
+
+std::vector<u64> PhysicalMemory::take_dirty_pages() {
+  CHECK(logging_);
+  std::vector<u64> pages;
+  for (u64 word = 0; word < (pages_ + 63) / 64; ++word) {
+    if (dirty_[word].load() == 0) continue;
+    for (u64 bits = dirty_[word].exchange(0); bits != 0; bits &= bits - 1) {
+      const u64 page = word * 64 + static_cast<u64>(std::countr_zero(bits));
+      pages.push_back(page);
+      page_flags_[page].fetch_or(page_flag::log_dirty);
+    }
+  }
+  fence_all_threads();  // stores that still found no flag are visible to whoever now copies these pages
+  return pages;
+}
+
+void PhysicalMemory::stop_dirty_log() {
+  logging_ = false;
+  for (u64 page = 0; page < pages_; ++page) page_flags_[page].fetch_and(static_cast<u8>(~page_flag::log_dirty));
+}
+
+std::vector<PhysicalMemory::Extent> PhysicalMemory::populated() const {
+  std::vector<Extent> extents;
+  u64 offset = 0;
+  while (offset < bytes_) {
+    const off_t data = ::lseek(memfd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+    if (data < 0) break;  // ENXIO: only holes follow
+    const off_t hole = ::lseek(memfd_.get(), data, SEEK_HOLE);
+    CHECK(hole > data);
+    const u64 end = std::min(static_cast<u64>(hole), bytes_);
+    extents.push_back({static_cast<u64>(data), end - static_cast<u64>(data)});
+    offset = end;
+  }
+  return extents;
+}
+
+// A sum over the pages that are not all zero, so that a hole and a page of zeros count the same.
+u64 PhysicalMemory::hash() const {
+  u64 total = 0;
+  for (const Extent& extent : populated()) {
+    for (u64 offset = extent.offset; offset < extent.offset + extent.size; offset += page_size) {
+      std::array<u64, page_size / sizeof(u64)> words;
+      std::memcpy(words.data(), ram_ + offset, page_size);
+      u64 any = 0;
+      for (const u64 word : words) any |= word;
+      if (any == 0) continue;
+      u64 hash = 0xcbf2'9ce4'8422'2325u ^ offset;
+      for (const u64 word : words) hash = mix(hash, word);
+      total += hash;
+    }
+  }
+  return total;
+}
+
+}  // namespace doppel
