@@ -31,6 +31,16 @@ class LocalInterrupts {
   // IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC range; nullopt / false: not such an MSR, or refused: the engine raises #GP.
   virtual std::optional<u64> read_msr(u32 index) = 0;
   virtual bool write_msr(u32 index, u64 value) = 0;
+
+  // The xAPIC register window is private to each processor, so that engines ask here before they ask the memory bus.
+  // Guest-physical address of its 4 KiB page, or no_apic_page (disabled, x2APIC mode). It changes only in
+  // write_msr(IA32_APIC_BASE), at a machine reset and at a load: the engine drops cached translations of it there.
+  static constexpr u64 no_apic_page = ~u64{0};
+  virtual u64 apic_page() { return no_apic_page; }
+  // `offset` into the page, a multiple of 4. Only aligned 32-bit accesses are architectural (Intel SDM vol. 3 §11.4.1):
+  // the engine takes narrower loads out of the 32-bit value and drops stores of any other size or alignment.
+  virtual u32 read_apic(u32 offset) { return static_cast<void>(offset), ~u32{0}; }
+  virtual void write_apic(u32 offset, u32 value) { static_cast<void>(offset), static_cast<void>(value); }
 };
 
 // What a vCPU is wired to. Everything outlives the vCPU.
