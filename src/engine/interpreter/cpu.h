@@ -75,7 +75,9 @@ struct Cpu {
   bool single_step = false;    // one instruction per round: TF, breakpoints, an interrupt shadow, or an instruction trace
   bool debug_accesses = false; // data breakpoints are armed: every access takes the slow path
   bool in_delivery = false;    // an event is being delivered (for double faults)
+  bool step_trap_suppressed = false;  // the instruction delivered an event or cleared TF by SYSCALL: no single-step trap after it
   u64 pending_debug = 0;       // DR6 bits for a trap-class #DB after the current instruction
+  u64 rules = 0;               // paging rules that the TLB was filled under
   u32 epoch = 0;               // part of code_context: bumped when cached translations of code may be wrong
   u64 budget_start = 0;        // `remaining` and s.instruction_count belong together: see executed()
   std::atomic<u32> events{0};

@@ -4,6 +4,7 @@
 // (Loaded), never through pointers to locals, so that handlers can end in tail calls. Little-endian host assumed.
 #pragma once
 
+#include "engine/interpreter/bind.h"
 #include "engine/interpreter/cpu.h"
 
 namespace doppel::interpreter {

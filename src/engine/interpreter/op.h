@@ -42,7 +42,7 @@ constexpr u8 rip_exact = 8;   // RIP-relative whose displacement does not fit Op
 constexpr u8 lock = 16;
 constexpr u8 rep = 32;        // REP or REPE
 constexpr u8 repne = 64;
-constexpr u8 wide = 128;      // binder's own use
+constexpr u8 wide = 128;      // the address is `immediate` (MOV with a 64-bit offset)
 }  // namespace op_flag
 
 constexpr u8 slot_rip = 16;   // linear … RIP (offset in CS) of the current block's start

@@ -46,7 +46,7 @@ class Tlb {
   void flush_all();                    // everything, all PCIDs, global too
   void flush_page(u64 linear);         // INVLPG: this page in every address space, global or not
   void flush_pcid(u16 pcid);           // INVPCID type 1
-  void note_large_page(u64 linear, u64 size);  // a fill from a 2M/4M/1G page: flush_page must take all of its fragments
+  void note_large_page(u64 linear, u64 size);  // a fill from a 2M/4M/1G page: flush_page takes all of its fragments
 
   u64 flushes = 0;
 
@@ -59,8 +59,10 @@ class Tlb {
   u16 pcid_ = 0;
   u64 asid_ = 0;
   u64 next_asid_ = 1;
-  std::vector<u64> large_;  // sorted bases of 2 MiB frames that were filled from larger pages; overflow → flush all
-  bool large_overflow_ = false;
+  // Sorted bases of the 2 MiB and 1 GiB frames that were filled from larger pages than 4 KiB. A 4 MiB page notes its halves.
+  std::vector<u64> large_;
+  std::vector<u64> huge_;
+  bool large_overflow_ = false;  // too many to remember: any page flush is a full one
 };
 
 }  // namespace doppel::interpreter

@@ -1,0 +1,201 @@
+#include "engine/interpreter/builder.h"
+
+#include <algorithm>
+
+#include "engine/interpreter/bind.h"
+#include "engine/interpreter/translate.h"
+
+namespace doppel::interpreter {
+namespace {
+
+using namespace x86;
+
+constexpr unsigned longest_instruction = 15;
+
+void execute_too_long(Cpu& cpu, const Op* op) { return raise(cpu, op, general_protection, 0); }
+
+// The marker of a block that was cut short: back to the run loop.
+void execute_stop(Cpu& cpu, const Op* op) {
+  cpu.rip = cpu.wrap_rip(cpu.gpr[slot_rip] + op->offset);
+  cpu.leave = Leave::next_block;
+  cpu.next_op = nullptr;
+}
+
+struct CodeBytes {
+  u8* host = nullptr;      // nullptr: not RAM or ROM
+  u64 physical = 0;
+  unsigned room = 0;       // to the end of the page
+};
+
+bool fetch_page(Cpu& cpu, u64 linear, CodeBytes& code) {
+  const TlbTable table = current_table(cpu);
+  code.room = static_cast<unsigned>(page_size - (linear & (page_size - 1)));
+  const TlbEntry& entry = cpu.tlbs.entry(table, linear);
+  if (entry.fetch_tag == ((linear & ~u64{0xfff}) | cpu.asid)) {
+    code.host = reinterpret_cast<u8*>(linear + entry.addend);
+    return true;
+  }
+  const HostTranslation page = translate_to_host(cpu, linear, AccessKind::fetch, table);
+  code.host = page.host;
+  code.physical = page.physical;
+  return page.ok;
+}
+
+// Decoded instructions before they have a block.
+struct Draft {
+  std::array<Op, Block::max_instructions + 1> ops;
+  unsigned count = 0;
+  unsigned length = 0;
+  bool done = false;
+
+  void add(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes) {
+    Instruction instruction;
+    Op& op = ops[count];
+    op = {};
+    op.offset = static_cast<u16>(length);
+    switch (decoder.decode(mode, bytes, instruction)) {
+      case DecodeStatus::ok: done = bind(instruction, op).ends_block; break;
+      case DecodeStatus::need_more_bytes: done = true; return;
+      case DecodeStatus::invalid: refuse(op, execute_invalid_opcode); break;
+      case DecodeStatus::too_long: refuse(op, execute_too_long); break;
+    }
+    length += op.length;
+    ++count;
+  }
+  void refuse(Op& op, Handler handler) {
+    op.handler = handler;
+    op.length = 1;
+    done = true;
+  }
+  void fill(Block& block, Handler marker) {
+    block.count = static_cast<u16>(count);
+    block.length = static_cast<u16>(length);
+    std::copy_n(ops.begin(), count, block.ops);
+    block.ops[count] = {};
+    block.ops[count].handler = marker;
+    block.ops[count].offset = block.length;
+  }
+};
+
+void decode_within_page(Cpu& cpu, std::span<const u8> bytes, unsigned limit, Draft& draft) {
+  while (!draft.done && draft.count < limit && draft.length < bytes.size())
+    draft.add(cpu.decoder, cpu.mode, bytes.subspan(draft.length));
+}
+
+// Decodes what RAM holds now, marks it as code, and makes sure that it still is what was decoded.
+void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, Block& block) {
+  const auto offset = static_cast<u64>(code.host - cpu.ram);
+  const u64 page = offset >> page_shift;
+  const auto in_page = static_cast<unsigned>(offset & (page_size - 1));
+  std::array<u8, Block::max_instructions * longest_instruction> copy;
+  for (;;) {
+    const unsigned size = std::min<unsigned>(code.room, limit * longest_instruction);
+    std::memcpy(copy.data(), code.host, size);
+    draft = {};
+    decode_within_page(cpu, std::span(copy).first(size), limit, draft);
+    if (draft.count == 0) return;  // the first instruction leaves the page
+    cpu.memory.mark_code(page, in_page, in_page + draft.length - 1);
+    block.generation[0] = block.generation[1] = cpu.generations[page].load();
+    if (std::memcmp(copy.data(), code.host, draft.length) == 0) break;
+  }
+  block.physical = offset;
+  block.page[0] = block.page[1] = page;
+  block.uncached = false;
+}
+
+// One instruction whose bytes lie in two pages (or in no RAM): fetched byte by byte as far as needed.
+bool decode_crossing(Cpu& cpu, u64 linear, const CodeBytes& code, Draft& draft, Block& block) {
+  std::array<u8, longest_instruction> bytes;
+  unsigned available = std::min(code.room, longest_instruction);
+  for (unsigned i = 0; i < available; ++i)
+    bytes[i] = code.host ? code.host[i] : static_cast<u8>(cpu.memory.mmio().read(code.physical + i, 1));
+  draft = {};
+  draft.add(cpu.decoder, cpu.mode, std::span(bytes).first(available));
+  CodeBytes second;
+  if (draft.count == 0) {
+    const u64 beyond = cpu.long64 ? linear + code.room : static_cast<u32>(linear + code.room);
+    if (cpu.long64 && !is_canonical(beyond)) {
+      set_fault(cpu, general_protection, 0);
+      return false;
+    }
+    if (!fetch_page(cpu, beyond, second)) return false;
+    for (unsigned i = available; i < longest_instruction; ++i) {
+      const unsigned at = i - available;
+      bytes[i] = second.host ? second.host[at] : static_cast<u8>(cpu.memory.mmio().read(second.physical + at, 1));
+    }
+    draft = {};
+    draft.add(cpu.decoder, cpu.mode, bytes);
+  }
+  block.uncached = true;
+  block.page[0] = block.page[1] = 0;
+  if (code.host) block.page[0] = block.page[1] = static_cast<u64>(code.host - cpu.ram) >> page_shift;
+  if (second.host) block.page[1] = static_cast<u64>(second.host - cpu.ram) >> page_shift;
+  for (unsigned i = 0; i < 2; ++i) block.generation[i] = cpu.generations[block.page[i]].load();
+  return true;
+}
+
+Block* cut_short(const Block& whole, u64 limit, ScratchBlock& scratch) {
+  Block* block = scratch.block();
+  std::memcpy(block, &whole, sizeof(Block));
+  block->count = static_cast<u16>(limit);
+  std::copy_n(whole.ops, limit, block->ops);
+  block->ops[limit] = {};
+  block->ops[limit].handler = execute_stop;
+  block->ops[limit].offset = whole.ops[limit].offset;
+  block->length = whole.ops[limit].offset;
+  return block;
+}
+
+Block* build(Cpu& cpu, u64 linear, const CodeBytes& code, unsigned limit, ScratchBlock& scratch) {
+  Draft draft;
+  Block header{};
+  header.mode = cpu.mode;
+  if (code.host) decode_ram(cpu, code, limit, draft, header);
+  if (draft.count == 0 && !decode_crossing(cpu, linear, code, draft, header)) return nullptr;
+  const bool cache = !header.uncached && limit == Block::max_instructions;
+  Block* block = cache ? cpu.blocks.allocate(draft.count) : scratch.block();
+  std::memcpy(block, &header, sizeof(Block));
+  draft.fill(*block, cache ? execute_end_of_block : execute_stop);
+  if (cache) cpu.blocks.insert(block);
+  return block;
+}
+
+// Outside of 64-bit mode the whole block must lie within CS's limit.
+bool within_code_limit(const Cpu& cpu, const Block& block) {
+  return cpu.long64 || cpu.rip + block.length - 1 <= cpu.s.segments[cs].limit;
+}
+
+}  // namespace
+
+Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
+  const u64 linear = cpu.long64 ? cpu.rip : static_cast<u32>(cpu.s.segments[cs].base + cpu.rip);
+  if (cpu.long64 ? !is_canonical(linear) : cpu.rip > cpu.s.segments[cs].limit) {
+    set_fault(cpu, general_protection, 0);
+    return nullptr;
+  }
+  CodeBytes code;
+  if (!fetch_page(cpu, linear, code)) return nullptr;
+
+  Block* block = code.host ? cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode) : nullptr;
+  if (!block || !block->valid(cpu.generations)) {
+    block = build(cpu, linear, code, Block::max_instructions, scratch);
+    if (!block) return nullptr;
+  }
+  if (!within_code_limit(cpu, *block)) {
+    block = build(cpu, linear, code, 1, scratch);
+    if (!block) return nullptr;
+    if (!within_code_limit(cpu, *block)) {
+      set_fault(cpu, general_protection, 0);
+      return nullptr;
+    }
+    return block;
+  }
+  if (block->count > limit) return cut_short(*block, limit, scratch);
+  if (block != scratch.block()) {
+    JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(cpu.rip)];
+    entry = {cpu.rip, cpu.code_context, block};
+  }
+  return block;
+}
+
+}  // namespace doppel::interpreter

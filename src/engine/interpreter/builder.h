@@ -1,0 +1,18 @@
+// Finds or builds the block at the current instruction pointer.
+#pragma once
+
+#include "engine/interpreter/cpu.h"
+
+namespace doppel::interpreter {
+
+// Storage for a block that is used once: one instruction, or the first few of a cached block.
+struct ScratchBlock {
+  alignas(Block) u8 storage[sizeof(Block) + (Block::max_instructions + 1) * sizeof(Op)];
+  Block* block() { return reinterpret_cast<Block*>(storage); }
+};
+
+// The block at cpu.rip, of at most `limit` instructions. Whole blocks come from the cache and enter the jump cache; a shorter one,
+// and code outside of RAM, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.
+Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch);
+
+}  // namespace doppel::interpreter

@@ -1,0 +1,116 @@
+#include "engine/interpreter/cpu.h"
+
+namespace doppel::interpreter {
+
+using namespace x86;
+
+Cpu::Cpu(const VcpuWiring& wiring, const Decoder& the_decoder, u64 block_arena_bytes)
+    : memory(wiring.memory),
+      ports(wiring.ports),
+      clock(wiring.clock),
+      interrupts(wiring.interrupts),
+      decoder(the_decoder),
+      index(wiring.index),
+      count(wiring.count),
+      blocks(block_arena_bytes) {
+  ram = memory.ram();
+  page_flags = memory.page_flags();
+  generations = memory.code_generations();
+  jumps = blocks.jump_cache();
+  tlbs.flush_all();
+  load_state(s);
+}
+
+namespace {
+constexpr u64 breakpoint_enables = 0xff;  // DR7: L0, G0 … L3, G3
+}
+
+void Cpu::set_rflags(u64 value) {
+  flags.unpack(value);
+  const u64 changed = (other_flags ^ value) & (rflags::if_ | rflags::tf | rflags::vm | rflags::ac);
+  other_flags = (value & ~rflags::status) | rflags::fixed;
+  if (!(s.dr[7] & breakpoint_enables)) other_flags &= ~rflags::rf;  // RF only holds off instruction breakpoints
+  if (changed & (rflags::tf | rflags::vm | rflags::ac)) update_mode();
+  if ((changed & rflags::if_) && (value & rflags::if_) && events.load(std::memory_order_relaxed)) request_attention();
+}
+
+namespace {
+
+CodeMode code_mode(const Cpu& cpu) {
+  const u16 attributes = cpu.s.segments[cs].attributes;
+  const bool big = SegmentRegister::Big::get(attributes);
+  if (!cpu.protected_mode()) return CodeMode::real16;
+  if (cpu.vm86()) return CodeMode::real16;
+  if (!cpu.s.long_mode()) return big ? CodeMode::legacy32 : CodeMode::legacy16;
+  if (SegmentRegister::Long::get(attributes)) return CodeMode::long64;
+  return big ? CodeMode::compat32 : CodeMode::compat16;
+}
+
+// What the rights in TLB entries were computed under (besides the table they are in).
+u64 translation_rules(const X86State& s) {
+  return (s.cr0 & (cr0::pg | cr0::wp)) | (s.cr4 & (cr4::pse | cr4::pae | cr4::smep)) << 32 | (s.efer & efer::nxe) << 44 |
+         (s.efer & efer::lma) << 46;
+}
+
+}  // namespace
+
+void Cpu::update_mode() {
+  mode = code_mode(*this);
+  long64 = mode == CodeMode::long64;
+  user = cpl() == 3;
+
+  if (const u64 now = translation_rules(s); now != rules) {
+    rules = now;
+    tlbs.flush_all();
+    ++epoch;
+  }
+  const bool breakpoints = s.dr[7] & breakpoint_enables;
+  debug_accesses = breakpoints;
+  single_step = (other_flags & rflags::tf) || breakpoints || s.sti_shadow || s.mov_ss_shadow || (trace && trace->instruction);
+  if (single_step) request_attention();
+
+  const bool check_alignment = user && (s.cr0 & cr0::am) && (other_flags & rflags::ac);
+  if (debug_accesses || check_alignment) {
+    tlb = tlbs.blind_table();
+    tlb_mask = 0;
+  } else {
+    const bool smap = (s.cr4 & cr4::smap) && !(other_flags & rflags::ac);
+    tlb = tlbs.table(user ? TlbTable::user : smap ? TlbTable::supervisor_smap : TlbTable::supervisor);
+    tlb_mask = Tlb::mask;
+  }
+  asid = tlbs.asid();
+  code_context = asid | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 | u64{epoch} << 17;
+  if (!long64) {
+    // Legacy code is cached by its offset: another base or limit of CS is another context.
+    const SegmentRegister& code = s.segments[cs];
+    code_context ^= (code.base * 0x9e37'79b9'7f4a'7c15u ^ code.limit * 0xc2b2'ae3d'27d4'eb4fu) & ~low_bits(17);
+  }
+}
+
+void Cpu::forget_jumps() {
+  ++epoch;
+  update_mode();
+}
+
+void Cpu::load_state(const X86State& state) {
+  s = state;
+  for (unsigned i = 0; i < 16; ++i) gpr[i] = state.gpr[i];
+  gpr[slot_zero] = 0;
+  rip = state.rip;
+  flags.unpack(state.rflags);
+  other_flags = (state.rflags & ~rflags::status) | rflags::fixed;
+  tlbs.flush_all();
+  forget_jumps();
+  request_attention();
+}
+
+void Cpu::store_state() {
+  for (unsigned i = 0; i < 16; ++i) s.gpr[i] = gpr[i];
+  s.rip = rip;
+  s.rflags = get_rflags();
+  s.instruction_count = executed();
+}
+
+u64 Cpu::executed() const { return s.instruction_count + (budget_start - static_cast<u64>(remaining)); }
+
+}  // namespace doppel::interpreter

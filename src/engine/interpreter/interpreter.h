@@ -1,0 +1,17 @@
+// The interpreter: the engine that every other is checked against. Executes decoded blocks in order, one instruction at a time, in
+// every mode of the processor. See README.md for how its parts fit.
+#pragma once
+
+#include <memory>
+
+#include "engine/vcpu.h"
+
+namespace doppel {
+
+struct InterpreterOptions {
+  u64 block_cache_bytes = u64{24} << 20;  // decoded blocks of all vCPUs together
+};
+
+std::unique_ptr<Engine> make_interpreter(const InterpreterOptions& options = {});
+
+}  // namespace doppel
