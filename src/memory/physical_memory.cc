@@ -130,13 +130,14 @@ void PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte
   const bool marked = (code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & page_flag::holds_code) != 0;
   if (marked) return;
   code_lines_[page].fetch_or(lines);
-  page_flags_[page].fetch_or(page_flag::holds_code);
-  fence_all_threads();
+  // A page that was code already sends every store to note_code_write, which fences for itself.
+  if ((page_flags_[page].fetch_or(page_flag::holds_code) & page_flag::holds_code) == 0) fence_all_threads();
 }
 
 // The order matters: lines, flag, generation. Whoever marks the page between two of these read the generation before it was
 // bumped, so that what it decodes is never used.
 bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // the store that brought us here, before the lines are looked at
   if ((code_lines_[page].load() & lines_of(first_byte, last_byte)) == 0) return false;
   code_lines_[page].store(0);
   page_flags_[page].fetch_and(static_cast<u8>(~page_flag::holds_code));

@@ -89,13 +89,14 @@ void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, B
   const auto in_page = static_cast<unsigned>(offset & (page_size - 1));
   std::array<u8, Block::max_instructions * longest_instruction> copy;
   for (;;) {
+    // The generation is read before the lines are marked: a writer that clears them in between also bumps it.
+    block.generation[0] = block.generation[1] = cpu.generations[page].load();
     const unsigned size = std::min<unsigned>(code.room, limit * longest_instruction);
     std::memcpy(copy.data(), code.host, size);
     draft = {};
     decode_within_page(cpu, std::span(copy).first(size), limit, draft);
     if (draft.count == 0) return;  // the first instruction leaves the page
     cpu.memory.mark_code(page, in_page, in_page + draft.length - 1);
-    block.generation[0] = block.generation[1] = cpu.generations[page].load();
     if (std::memcmp(copy.data(), code.host, draft.length) == 0) break;
   }
   block.physical = offset;
