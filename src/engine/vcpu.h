@@ -31,6 +31,9 @@ class LocalInterrupts {
   // IA32_APIC_BASE, IA32_TSC_DEADLINE and the x2APIC range; nullopt / false: not such an MSR, or refused: the engine raises #GP.
   virtual std::optional<u64> read_msr(u32 index) = 0;
   virtual bool write_msr(u32 index, u64 value) = 0;
+  // X86State::tsc_offset is now `offset`: after WRMSR of the TSC or TSC_ADJUST, set_state, reset and a load, and once before
+  // the first run. An armed TSC deadline moves with it.
+  virtual void tsc_offset_changed(u64 offset) { static_cast<void>(offset); }
 
   // The xAPIC register window is private to each processor, so that engines ask here before they ask the memory bus.
   // Guest-physical address of its 4 KiB page, or no_apic_page (disabled, x2APIC mode). It changes only in
