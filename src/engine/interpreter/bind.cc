@@ -13,19 +13,40 @@ using namespace x86;
 
 using BinderTable = std::array<Binder, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
 
-BinderTable make_table() {
-  BinderTable table{};
-  for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows(), mmx_rows(), sse_rows()})
-    for (const BindRow& row : rows) {
-      CHECK(!table[row.mnemonic]);
-      table[row.mnemonic] = row.binder;
-    }
-  return table;
+void add(BinderTable& table, std::span<const BindRow> rows) {
+  for (const BindRow& row : rows) {
+    CHECK(!table[row.mnemonic]);
+    table[row.mnemonic] = row.binder;
+  }
 }
 
-const BinderTable& binders() {
-  static const BinderTable table = make_table();
-  return table;
+struct Tables {
+  BinderTable general{};
+  BinderTable vector{};
+
+  Tables() {
+    for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows()}) add(general, rows);
+    add(vector, vector_rows());
+  }
+};
+
+const Tables& tables() {
+  static const Tables all;
+  return all;
+}
+
+bool has_vector_operand(const Instruction& instruction) {
+  for (const Operand& operand : instruction.operands)
+    if (operand.kind == OperandKind::vector || operand.kind == OperandKind::mmx) return true;
+  return false;
+}
+
+Binder binder_for(const Instruction& instruction) {
+  const Tables& all = tables();
+  const Binder vector = all.vector[instruction.mnemonic];
+  const Binder general = all.general[instruction.mnemonic];
+  if (!general) return vector;
+  return vector && has_vector_operand(instruction) ? vector : general;
 }
 
 bool fits_i32(i64 value) {
@@ -92,13 +113,13 @@ Binding bind(const Instruction& instruction, Op& op) {
   if (instruction.has_memory()) fill_memory(instruction.memory, instruction.length, op);
 
   Binding binding;
-  if (Binder binder = binders()[instruction.mnemonic]) binding = binder(instruction, op);
+  if (const Binder binder = binder_for(instruction)) binding = binder(instruction, op);
   if (!binding.handler) binding = {execute_invalid_opcode, true};
   op.handler = binding.handler;
   return binding;
 }
 
-bool has_binding(Mnemonic mnemonic) { return binders()[mnemonic] != nullptr; }
+bool has_binding(Mnemonic mnemonic) { return tables().general[mnemonic] || tables().vector[mnemonic]; }
 
 void execute_invalid_opcode(Cpu& cpu, const Op* op) { return raise(cpu, op, invalid_opcode); }
 

@@ -29,8 +29,7 @@ std::span<const BindRow> string_rows();
 std::span<const BindRow> control_rows();
 std::span<const BindRow> system_rows();
 std::span<const BindRow> x87_rows();
-std::span<const BindRow> mmx_rows();
-std::span<const BindRow> sse_rows();
+std::span<const BindRow> vector_rows();  // MMX and SSE; MOVSD and CMPSD are names of string instructions, too
 
 // Fills `op` and returns its binding; an instruction without a row gets the invalid-opcode handler.
 Binding bind(const x86::Instruction& instruction, Op& op);

@@ -58,6 +58,7 @@ void Cpu::update_mode() {
   mode = code_mode(*this);
   long64 = mode == CodeMode::long64;
   user = cpl() == 3;
+  sse_fault = (s.cr0 & cr0::em) || !(s.cr4 & cr4::osfxsr) ? invalid_opcode : s.cr0 & cr0::ts ? device_not_available : 0;
 
   if (const u64 now = translation_rules(s); now != rules) {
     rules = now;

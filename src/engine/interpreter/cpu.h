@@ -64,6 +64,7 @@ struct Cpu {
   std::atomic<bool> attention{false};  // look at `events` (or at a flag that changed) at the next block
   bool long64 = false;      // in 64-bit mode
   bool user = false;        // CPL 3
+  u8 sse_fault = 0;         // the exception that an SSE instruction meets (#UD, #NM), or 0: CR0.EM, CR0.TS, CR4.OSFXSR
   Leave leave = Leave::next_block;
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only
@@ -123,7 +124,7 @@ struct Cpu {
   unsigned iopl() const { return static_cast<unsigned>(x86::rflags::Iopl::get(other_flags)); }
 
   // ---- derived state (cpu.cc) ----
-  // After any change of CR0, CR4, EFER, CS, SS (CPL), RFLAGS.VM/AC, DR7, CR0.AM: recomputes mode, TLB table, code context.
+  // After any change of CR0 (CLTS too), CR4, EFER, CS, SS (CPL), RFLAGS.VM/AC/TF, DR7: recomputes mode, TLB table, code context.
   void update_mode();
   // Jump-cache entries of every address space become invalid (code translations changed).
   void forget_jumps();

@@ -136,6 +136,7 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   compact(decoded, instruction);
   instruction.operand_count = count;
   take_operands(operands, count, instruction);
+  if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && instruction.has_memory()) instruction.lock = true;
   return DecodeStatus::ok;
 }
 
