@@ -2,6 +2,7 @@
 // other threads. The machine's I/O thread runs one; everything in it runs on that thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -35,7 +36,7 @@ class EventLoop {
 
   void run();                       // blocks; on the thread that becomes the loop thread
   void run_once(int timeout_ms);    // one round: for tests and for the single-threaded deterministic machine
-  bool on_loop_thread() const { return std::this_thread::get_id() == thread_; }
+  bool on_loop_thread() const { return std::this_thread::get_id() == thread_.load(); }
 
  private:
   EventLoop() = default;
@@ -43,7 +44,7 @@ class EventLoop {
 
   Fd epoll_;
   Fd wakeup_;  // eventfd
-  std::thread::id thread_;
+  std::atomic<std::thread::id> thread_{};
   bool stopping_ = false;
   std::mutex mutex_;  // guards posted_ and stopping_
   std::vector<Callback> posted_;
