@@ -126,12 +126,17 @@ PhysicalMemory::HostRange PhysicalMemory::host_range(GuestPhysical address) cons
 void PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte) {
   CHECK(page < pages_ && first_byte <= last_byte && last_byte < page_size);
   const u64 lines = lines_of(first_byte, last_byte);
+  constexpr u8 settled = page_flag::holds_code | page_flag::code_settled;
   // Loads first: decoding the same lines again is frequent and must not write shared memory.
-  const bool marked = (code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & page_flag::holds_code) != 0;
-  if (marked) return;
+  if ((code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & settled) == settled) return;
   code_lines_[page].fetch_or(lines);
-  // A page that was code already sends every store to note_code_write, which fences for itself.
-  if ((page_flags_[page].fetch_or(page_flag::holds_code) & page_flag::holds_code) == 0) fence_all_threads();
+  u8 flags = page_flags_[page].fetch_or(page_flag::holds_code) | page_flag::holds_code;
+  // On a page that all threads know as code every store comes to note_code_write, which fences for itself.
+  if ((flags & settled) == settled) return;
+  fence_all_threads();
+  while ((flags & page_flag::holds_code) != 0 &&
+         !page_flags_[page].compare_exchange_weak(flags, flags | page_flag::code_settled)) {
+  }
 }
 
 // The order matters: lines, flag, generation. Whoever marks the page between two of these read the generation before it was
@@ -140,7 +145,7 @@ bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the store that brought us here, before the lines are looked at
   if ((code_lines_[page].load() & lines_of(first_byte, last_byte)) == 0) return false;
   code_lines_[page].store(0);
-  page_flags_[page].fetch_and(static_cast<u8>(~page_flag::holds_code));
+  page_flags_[page].fetch_and(static_cast<u8>(~(page_flag::holds_code | page_flag::code_settled)));
   code_generations_[page].fetch_add(1);
   return true;
 }

@@ -28,6 +28,7 @@ constexpr unsigned page_shift = 12;
 namespace page_flag {
 constexpr u8 holds_code = 1;
 constexpr u8 log_dirty = 2;
+constexpr u8 code_settled = 4;  // with holds_code: every thread has been fenced since that was set
 }  // namespace page_flag
 
 class PhysicalMemory {

@@ -42,7 +42,7 @@ TEST_F(Memory, Regions) {
 
 TEST_F(Memory, CodeIsTrackedByLine) {
   memory->mark_code(1, 0x40, 0x80);  // lines 1 and 2
-  EXPECT_EQ(flags(1), page_flag::holds_code);
+  EXPECT_EQ(flags(1), page_flag::holds_code | page_flag::code_settled);
   EXPECT_FALSE(memory->note_write(0x1000, 0x40));
   EXPECT_FALSE(memory->note_write(0x10c0, 8));
   EXPECT_EQ(generation(1), 0u);
