@@ -1,0 +1,88 @@
+// What a board is to the machine: the parts around the processors, made from a plain description. And what the machine is to
+// a board: who resets it, who powers it off, where its console goes.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/event_loop.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "device/device.h"
+#include "engine/vcpu.h"
+#include "memory/bus.h"
+#include "memory/physical_memory.h"
+
+namespace doppel {
+
+struct DiskSpec {
+  std::string path;
+  bool snapshot = false;  // writes go to memory and are forgotten
+  bool read_only = false;
+};
+
+// The hardware, and what it boots. Plain data: what is equal here is the same machine to its guest.
+struct BoardSpec {
+  unsigned cpus = 1;  // 1–8
+  u64 memory_bytes = 512 * MiB;
+  std::string kernel, initrd, append;
+  std::vector<DiskSpec> disks;
+  bool debug_exit = false;  // port 0xf4 ends the machine
+};
+constexpr unsigned max_cpus = 8;
+
+// What a guest can ask of the machine. Any thread; returns at once; acted on when the vCPUs have stopped. No vCPU executes
+// another block before that.
+class MachineControl {
+ public:
+  virtual ~MachineControl() = default;
+  virtual void request_reset() = 0;
+  virtual void request_power_off() = 0;
+  virtual void request_exit(int code) = 0;
+};
+
+// A processor's input pins. Any thread; a halted vCPU is woken.
+class CpuPins {
+ public:
+  virtual ~CpuPins() = default;
+  virtual void set_interrupt_request(bool level) = 0;
+  virtual void raise_nmi() = 0;
+  virtual void raise_init() = 0;
+  virtual void raise_sipi(u8 vector) = 0;
+};
+
+// Everything outlives the board.
+struct BoardContext {
+  PhysicalMemory& memory;
+  Bus& ports;
+  Clock& clock;
+  EventLoop& loop;     // of the I/O thread
+  bool deterministic;  // instruction clock: no other thread may work for a device
+  MachineControl& control;
+  std::vector<CpuPins*> cpus;
+  std::function<void(std::span<const u8>)> console_output;  // any thread
+};
+
+class Board {
+ public:
+  virtual ~Board() = default;
+
+  // In the order of the parts list: reset, pause and state go through it in this order.
+  virtual std::vector<Device*> devices() = 0;
+  virtual LocalInterrupts& local_interrupts(unsigned cpu) = 0;
+  // After reset of devices and vCPUs: puts in place what runs first and points the bootstrap processor at it.
+  virtual Result<> boot(Vcpu& bootstrap) = 0;
+
+  // I/O thread. How many of the bytes the console took; the others are to be offered again later.
+  virtual std::size_t console_input(std::span<const u8> bytes) = 0;
+  virtual void press_power_button() = 0;
+  // The interrupt lines, for `doppel machine show --map`.
+  struct Wire { unsigned line; std::string name; };
+  virtual std::vector<Wire> wires() const = 0;
+};
+
+}  // namespace doppel
