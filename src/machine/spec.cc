@@ -1,0 +1,77 @@
+// What can be said about a machine without making it.
+#include "machine/spec.h"
+
+#include <fmt/format.h>
+
+namespace doppel {
+
+namespace {
+constexpr u64 least_memory = 4 * MiB;
+constexpr u64 most_memory = u64{1} << 40;
+}  // namespace
+
+Result<> validate(const MachineSpec& spec) {
+  const BoardSpec& board = spec.board;
+  if (board.cpus < 1 || board.cpus > max_cpus) {
+    return usage_error(fmt::format("a machine has 1 to {} CPUs, not {}", max_cpus, board.cpus));
+  }
+  if (board.memory_bytes < least_memory || board.memory_bytes > most_memory) {
+    return usage_error(fmt::format("a machine has {} to {} of memory, not {}", format_size(least_memory), format_size(most_memory),
+                                   format_size(board.memory_bytes)));
+  }
+  if (board.memory_bytes % MiB != 0) {
+    return usage_error(fmt::format("memory comes in whole MiB, not {}", format_size(board.memory_bytes)));
+  }
+  if (spec.load.empty() && board.kernel.empty()) return usage_error("nothing to boot: give --kernel FILE (or --load FILE)");
+  if (board.kernel.empty() && !board.initrd.empty()) return usage_error("--initrd needs --kernel");
+  if (spec.save_at && spec.clock != ClockMode::instructions) {
+    return usage_error("--save-at needs --clock instructions: only then is an instruction count a point in time");
+  }
+  return {};
+}
+
+Result<TraceSpec> parse_trace(std::string_view text) {
+  TraceSpec trace;
+  std::string_view kinds = text.substr(0, text.find(','));
+  if (kinds.size() < text.size()) {
+    trace.path = text.substr(kinds.size() + 1);
+    if (trace.path.empty()) return usage_error("the trace file's name is missing after the comma");
+  }
+  while (true) {
+    const std::string_view kind = kinds.substr(0, kinds.find('+'));
+    if (kind == "instructions") trace.instructions = true;
+    else if (kind == "exceptions") trace.exceptions = true;
+    else if (kind == "io") trace.io = true;
+    else if (kind == "mmio") trace.mmio = true;
+    else if (kind == "interrupts") trace.interrupts = true;
+    else return usage_error(fmt::format("unknown trace '{}': use instructions, exceptions, io, mmio or interrupts, joined with +", kind));
+    if (kind.size() == kinds.size()) return trace;
+    kinds.remove_prefix(kind.size() + 1);
+  }
+}
+
+std::string fingerprint(const MachineSpec& spec) {
+  const BoardSpec& board = spec.board;
+  std::string text = fmt::format("cpus={}\nmemory={}\nkernel={}\ninitrd={}\nappend={}\ndebug-exit={}\nclock={}\n", board.cpus,
+                                 board.memory_bytes, board.kernel, board.initrd, board.append, board.debug_exit,
+                                 spec.clock == ClockMode::host ? "host" : "instructions");
+  for (const DiskSpec& disk : board.disks) {
+    text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");
+  }
+  return text;
+}
+
+std::string describe_difference(std::string_view saved, std::string_view wanted) {
+  while (!saved.empty() || !wanted.empty()) {
+    const std::string_view left = saved.substr(0, saved.find('\n')), right = wanted.substr(0, wanted.find('\n'));
+    if (left != right) {
+      return fmt::format("saved with {}, this machine has {}", left.empty() ? "nothing more" : left,
+                         right.empty() ? "nothing more" : right);
+    }
+    saved.remove_prefix(std::min(saved.size(), left.size() + 1));
+    wanted.remove_prefix(std::min(wanted.size(), right.size() + 1));
+  }
+  return "saved from the same machine";
+}
+
+}  // namespace doppel
