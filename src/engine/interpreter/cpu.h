@@ -40,6 +40,13 @@ namespace event {
 constexpr u32 kick = 1, interrupt = 2, nmi = 4, init = 8, sipi = 16;
 }
 
+// Random numbers fetched from the host and not yet given out.
+struct RandomBuffer {
+  u64 words[16];
+  u8 left = 0;
+};
+u64 host_random(Cpu& cpu, const Op* op);  // integer/random.h
+
 // The kinds of memory access that translation tells apart.
 enum class AccessKind : u8 { read, write, fetch };
 
@@ -84,6 +91,9 @@ struct Cpu {
   std::atomic<u32> events{0};
   std::atomic<u8> sipi_vector{0};
   alignas(16) u8 scratch[64] = {};  // slow-path operand values
+  // What RDRAND and RDSEED give: the host's numbers, or under an instruction clock instruction_random (integer/random.h).
+  u64 (*random)(Cpu& cpu, const Op* op) = host_random;
+  RandomBuffer random_buffer;
 
   PhysicalMemory& memory;
   Bus& ports;
