@@ -13,20 +13,23 @@ using namespace x86;
 
 using BinderTable = std::array<Binder, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
 
-void add(BinderTable& table, std::span<const BindRow> rows) {
+void add(BinderTable& table, BinderTable* more, std::span<const BindRow> rows) {
   for (const BindRow& row : rows) {
-    CHECK(!table[row.mnemonic]);
-    table[row.mnemonic] = row.binder;
+    BinderTable& free = more && table[row.mnemonic] ? *more : table;
+    CHECK(!free[row.mnemonic]);
+    free[row.mnemonic] = row.binder;
   }
 }
 
+// A mnemonic may have forms in two families (MOV, PUSH, JMP …): the second is asked when the first refuses.
 struct Tables {
   BinderTable general{};
+  BinderTable second{};
   BinderTable vector{};
 
   Tables() {
-    for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows()}) add(general, rows);
-    add(vector, vector_rows());
+    for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows()}) add(general, &second, rows);
+    add(vector, nullptr, vector_rows());
   }
 };
 
@@ -114,6 +117,8 @@ Binding bind(const Instruction& instruction, Op& op) {
 
   Binding binding;
   if (const Binder binder = binder_for(instruction)) binding = binder(instruction, op);
+  if (!binding.handler)
+    if (const Binder binder = tables().second[instruction.mnemonic]) binding = binder(instruction, op);
   if (!binding.handler) binding = {execute_invalid_opcode, true};
   op.handler = binding.handler;
   return binding;

@@ -15,7 +15,7 @@ struct Binding {
 };
 
 // `op` already holds what bind() fills in from the instruction: immediate, memory operand, length, bytes, prefixes, and register
-// operands in a, b, c. The binder may change any of it.
+// operands in a, b, c. The binder may change any of it, unless it refuses the form.
 using Binder = Binding (*)(const x86::Instruction& instruction, Op& op);
 
 struct BindRow {

@@ -90,6 +90,16 @@ void take_operands(const ZydisDecodedOperand* operands, u8 count, Instruction& o
   }
 }
 
+// The segment of a memory operand that is not written out (string instructions, XLAT).
+Segment hidden_operand_segment(ZydisInstructionAttributes attributes) {
+  if (attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) return es;
+  if (attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) return cs;
+  if (attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) return ss;
+  if (attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) return fs;
+  if (attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) return gs;
+  return ds;
+}
+
 void compact(const ZydisDecodedInstruction& from, Instruction& out) {
   out.mnemonic = from.mnemonic;
   out.length = from.length;
@@ -102,6 +112,8 @@ void compact(const ZydisDecodedInstruction& from, Instruction& out) {
   out.operand_prefix = from.attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;
   out.opcode_map = static_cast<u8>(from.opcode_map);
   out.opcode = from.opcode;
+  out.memory.segment = hidden_operand_segment(from.attributes);
+  out.memory.address_bytes = out.address_bytes;
   out.modrm = static_cast<u8>(from.raw.modrm.mod << 6 | from.raw.modrm.reg << 3 | from.raw.modrm.rm);
 }
 

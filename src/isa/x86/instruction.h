@@ -56,7 +56,7 @@ struct Instruction {
   bool operand_prefix = false;  // a 66 prefix was there
   u8 operand_count = 0;
   std::array<Operand, 4> operands{};
-  MemoryOperand memory{};
+  MemoryOperand memory{};  // of a hidden operand (MOVS, XLAT …) only the segment, with any override, and address_bytes
   u64 immediate = 0;
   u64 immediate2 = 0;
   u8 opcode_map = 0;  // 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A

@@ -230,6 +230,7 @@ Binding bind_cmov(const x86::Instruction& instruction, Op&) {
 
 Binding bind_xlat(const x86::Instruction& instruction, Op& op) {
   op.bytes = instruction.address_bytes;
+  op.segment = instruction.memory.segment;
   return {xlat};
 }
 
