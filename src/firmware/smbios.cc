@@ -42,18 +42,9 @@ void add_bios(StructureTable& table, const SmbiosParameters& parameters) {
   constexpr u64 characteristics_pci = 1 << 7, characteristics_selectable_boot = 1 << 16;
   constexpr u8 extension_acpi = 1 << 0, extension_virtual_machine = 1 << 4;
   ByteWriter out;
-  out.u8_(1)
-      .u8_(2)
-      .u16_(0xf000)
-      .u8_(3)
-      .u8_(0)  // vendor, version, segment, date, 64 KiB of ROM
-      .u64_(characteristics_pci | characteristics_selectable_boot)
-      .u8_(extension_acpi)
-      .u8_(extension_virtual_machine)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0xff)
-      .u8_(0xff);  // release; embedded controller: none
+  out.u8_(1).u8_(2).u16_(0xf000).u8_(3).u8_(0)  // vendor, version, segment, date, 64 KiB of ROM
+      .u64_(characteristics_pci | characteristics_selectable_boot).u8_(extension_acpi).u8_(extension_virtual_machine)
+      .u8_(0).u8_(0).u8_(0xff).u8_(0xff);       // release; embedded controller: none
   table.add(0, 0x000, out, {"Doppel", parameters.version, "01/01/2025"});
 }
 
@@ -70,21 +61,8 @@ void add_system(StructureTable& table, const SmbiosParameters& parameters) {
 void add_chassis(StructureTable& table) {
   constexpr u8 type_other = 1, state_safe = 3, security_none = 3;
   ByteWriter out;
-  out.u8_(1)
-      .u8_(type_other)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(state_safe)
-      .u8_(state_safe)
-      .u8_(state_safe)
-      .u8_(security_none)
-      .u32_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0);  // height, cords, contained elements, SKU
+  out.u8_(1).u8_(type_other).u8_(0).u8_(0).u8_(0).u8_(state_safe).u8_(state_safe).u8_(state_safe).u8_(security_none)
+      .u32_(0).u8_(0).u8_(0).u8_(0).u8_(0).u8_(0);  // height, cords, contained elements, SKU
   table.add(3, 0x300, out, {"Doppel"});
 }
 
@@ -92,32 +70,11 @@ void add_processor(StructureTable& table, unsigned index) {
   constexpr u8 central_processor = 3, family_other = 1, populated_and_enabled = 0x41, upgrade_other = 1;
   constexpr u16 capable_of_64_bits = 1 << 2, no_cache = 0xffff;
   ByteWriter out;
-  out.u8_(1)
-      .u8_(central_processor)
-      .u8_(family_other)
-      .u8_(2)
-      .u64_(0)
-      .u8_(0)  // socket, …, manufacturer, ID, version
-      .u8_(0)
-      .u16_(0)
-      .u16_(0)
-      .u16_(0)
-      .u8_(populated_and_enabled)
-      .u8_(upgrade_other)  // voltage, clock, speeds
-      .u16_(no_cache)
-      .u16_(no_cache)
-      .u16_(no_cache)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(1)
-      .u8_(1)
-      .u8_(1)
-      .u16_(capable_of_64_bits)
-      .u16_(family_other)  // cores, enabled, threads
-      .u16_(1)
-      .u16_(1)
-      .u16_(1);
+  out.u8_(1).u8_(central_processor).u8_(family_other).u8_(2).u64_(0).u8_(0)  // socket, …, manufacturer, ID, version
+      .u8_(0).u16_(0).u16_(0).u16_(0).u8_(populated_and_enabled).u8_(upgrade_other)  // voltage, clock, speeds
+      .u16_(no_cache).u16_(no_cache).u16_(no_cache).u8_(0).u8_(0).u8_(0)
+      .u8_(1).u8_(1).u8_(1).u16_(capable_of_64_bits).u16_(family_other)  // cores, enabled, threads
+      .u16_(1).u16_(1).u16_(1);
   table.add(4, static_cast<u16>(0x400 + index), out, {"CPU " + std::to_string(index), "Doppel"});
 }
 
@@ -129,39 +86,16 @@ void add_memory(StructureTable& table, const SmbiosParameters& parameters) {
   const u64 kib = parameters.memory_bytes / KiB, mib = parameters.memory_bytes / MiB;
   const bool few = kib < largest_in_kib;
   ByteWriter out;
-  out.u8_(on_system_board)
-      .u8_(system_memory)
-      .u8_(no_correction)
-      .u32_(few ? kib : largest_in_kib)
-      .u16_(no_error_information)
-      .u16_(1)
-      .u64_(few ? 0 : parameters.memory_bytes);
+  out.u8_(on_system_board).u8_(system_memory).u8_(no_correction).u32_(few ? kib : largest_in_kib).u16_(no_error_information)
+      .u16_(1).u64_(few ? 0 : parameters.memory_bytes);
   table.add(16, array, out);
 
   const bool small = mib < largest_in_mib;
   ByteWriter device;
-  device.u16_(array)
-      .u16_(no_error_information)
-      .u16_(0xffff)
-      .u16_(0xffff)
-      .u16_(small ? mib : largest_in_mib)
-      .u8_(form_dimm)
-      .u8_(0)
-      .u8_(1)
-      .u8_(0)
-      .u8_(memory_ram)
-      .u16_(1 << unknown)
-      .u16_(0)  // set, locators, type, detail, speed
-      .u8_(2)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)  // manufacturer; no serial, tag, part number, rank
-      .u32_(small ? 0 : mib)
-      .u16_(0)
-      .u16_(0)
-      .u16_(0)
-      .u16_(0);
+  device.u16_(array).u16_(no_error_information).u16_(0xffff).u16_(0xffff).u16_(small ? mib : largest_in_mib)
+      .u8_(form_dimm).u8_(0).u8_(1).u8_(0).u8_(memory_ram).u16_(1 << unknown).u16_(0)  // set, locators, type, detail, speed
+      .u8_(2).u8_(0).u8_(0).u8_(0).u8_(0)                            // manufacturer; no serial, tag, part number, rank
+      .u32_(small ? 0 : mib).u16_(0).u16_(0).u16_(0).u16_(0);
   table.add(17, 0x1100, device, {"DIMM 0", "Doppel"});
 
   u16 handle = 0x1300;
@@ -170,12 +104,8 @@ void add_memory(StructureTable& table, const SmbiosParameters& parameters) {
     const u64 first = entry.base / KiB, last = (entry.base + entry.size) / KiB - 1;
     const bool fits = last < 0xffff'ffff;
     ByteWriter range;
-    range.u32_(fits ? first : 0xffff'ffff)
-        .u32_(fits ? last : 0xffff'ffff)
-        .u16_(array)
-        .u8_(1)
-        .u64_(fits ? 0 : entry.base)
-        .u64_(fits ? 0 : entry.base + entry.size - 1);
+    range.u32_(fits ? first : 0xffff'ffff).u32_(fits ? last : 0xffff'ffff).u16_(array).u8_(1)
+        .u64_(fits ? 0 : entry.base).u64_(fits ? 0 : entry.base + entry.size - 1);
     table.add(19, handle++, range);
   }
 }
@@ -192,20 +122,8 @@ std::vector<u8> make_entry_3(GuestPhysical structures, u64 bytes) {
 std::vector<u8> make_entry_2(GuestPhysical structures, const StructureTable& table, u64 bytes) {
   constexpr u64 intermediate = 16;
   ByteWriter out;
-  out.text("_SM_", 4)
-      .u8_(0)
-      .u8_(entry_2_bytes)
-      .u8_(2)
-      .u8_(8)
-      .u16_(table.largest())
-      .u8_(0)
-      .zeros(5)
-      .text("_DMI_", 5)
-      .u8_(0)
-      .u16_(bytes)
-      .u32_(structures)
-      .u16_(table.count())
-      .u8_(0x28);
+  out.text("_SM_", 4).u8_(0).u8_(entry_2_bytes).u8_(2).u8_(8).u16_(table.largest()).u8_(0).zeros(5)
+      .text("_DMI_", 5).u8_(0).u16_(bytes).u32_(structures).u16_(table.count()).u8_(0x28);
   CHECK(out.size() == entry_2_bytes);
   store<u8>(out.bytes(), intermediate + 5, checksum(out.bytes().subspan(intermediate)));
   store<u8>(out.bytes(), 4, checksum(out.bytes()));

@@ -41,7 +41,8 @@ class FakeClock final : public Clock {
 
   // For tests of idle cost: how many alarms are armed, how many have fired, and when the next is due (~0: never).
   unsigned armed() const {
-    return static_cast<unsigned>(std::count_if(alarms_.begin(), alarms_.end(), [](auto* alarm) { return alarm->armed; }));
+    return static_cast<unsigned>(
+        std::count_if(alarms_.begin(), alarms_.end(), [](auto* alarm) { return alarm->armed; }));
   }
   u64 fired() const { return fired_; }
   Nanoseconds next_deadline() const {

@@ -22,8 +22,7 @@ Term address_space(u8 tag, unsigned width, AddressType type, u8 specific, u64 fi
   CHECK(first <= last);
   ByteWriter out;
   out.u8_(tag).u16_(3 + 5 * width).u8_(static_cast<u8>(type)).u8_(fixed_minimum_and_maximum).u8_(specific);
-  for (const u64 number :
-       {u64{0}, first, last, u64{0}, last - first + 1}) {  // granularity, min, max, translation, length
+  for (const u64 number : {u64{0}, first, last, u64{0}, last - first + 1}) {  // granularity, min, max, translation, length
     for (unsigned i = 0; i < width; ++i) out.u8_(number >> (8 * i));
   }
   return out.take();
@@ -54,8 +53,7 @@ Term interrupts(std::span<const u32> gsis, Trigger trigger, Polarity polarity, S
   constexpr unsigned consumer = 1;
   ByteWriter out;
   out.u8_(tag::interrupt).u16_(2 + 4 * gsis.size());
-  out.u8_(consumer | static_cast<unsigned>(trigger) << 1 | static_cast<unsigned>(polarity) << 2 |
-          static_cast<unsigned>(sharing) << 3);
+  out.u8_(consumer | static_cast<unsigned>(trigger) << 1 | static_cast<unsigned>(polarity) << 2 | static_cast<unsigned>(sharing) << 3);
   out.u8_(gsis.size());
   for (const u32 gsi : gsis) out.u32_(gsi);
   return out.take();
@@ -67,12 +65,8 @@ Term memory32_fixed(bool writable, u32 base, u32 bytes) {
   return out.take();
 }
 
-Term word_bus_number(u16 first, u16 last) {
-  return address_space(tag::word_address, 2, AddressType::bus_number, 0, first, last);
-}
-Term word_io(u16 first, u16 last) {
-  return address_space(tag::word_address, 2, AddressType::io, io_entire_range, first, last);
-}
+Term word_bus_number(u16 first, u16 last) { return address_space(tag::word_address, 2, AddressType::bus_number, 0, first, last); }
+Term word_io(u16 first, u16 last) { return address_space(tag::word_address, 2, AddressType::io, io_entire_range, first, last); }
 
 Term dword_memory(bool cacheable, u32 first, u32 last) {
   const u8 specific = memory_writable | (cacheable ? memory_cacheable : 0);

@@ -46,8 +46,7 @@ std::vector<u8> make_facs() {
 u32 fadt_flags() {
   constexpr u32 wbinvd = 1 << 0, c1_works = 1 << 2, no_sleep_button = 1 << 5, no_rtc_wake_status = 1 << 6,
                 timer_has_32_bits = 1 << 8, reset_register = 1 << 10;
-  return wbinvd | c1_works | no_sleep_button | no_rtc_wake_status | timer_has_32_bits |
-         reset_register;  // power button: fixed
+  return wbinvd | c1_works | no_sleep_button | no_rtc_wake_status | timer_has_32_bits | reset_register;  // power button: fixed
 }
 
 u16 boot_flags(const Parameters& parameters) {
@@ -61,47 +60,17 @@ std::vector<u8> make_fadt(const Parameters& parameters, GuestPhysical facs, Gues
   constexpr u16 reset_port = 0xcf9;
   constexpr u8 reset_value = 6;
   ByteWriter out = begin_table("FACP", 6);
-  out.u32_(facs)
-      .u32_(dsdt)
-      .u8_(0)
-      .u8_(profile_desktop)
-      .u16_(parameters.sci)
-      .u32_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)  // SMI_CMD and its values: none
-      .u32_(parameters.pm1a_event)
-      .u32_(0)
-      .u32_(parameters.pm1a_control)
-      .u32_(0)
-      .u32_(0)
-      .u32_(parameters.pm_timer)
-      .u32_(parameters.gpe0)
-      .u32_(0)
-      .u8_(pm1_event_bytes)
-      .u8_(pm1_control_bytes)
-      .u8_(0)
-      .u8_(pm_timer_bytes)
-      .u8_(parameters.gpe0_bytes)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u16_(no_c2)
-      .u16_(no_c3)
-      .u16_(0)
-      .u16_(0)  // FLUSH_SIZE, FLUSH_STRIDE: WBINVD works
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(0)
-      .u8_(parameters.rtc_century)  // DUTY_*, DAY_ALRM, MON_ALRM
-      .u16_(boot_flags(parameters))
-      .u8_(0)
-      .u32_(fadt_flags());
+  out.u32_(facs).u32_(dsdt).u8_(0).u8_(profile_desktop).u16_(parameters.sci)
+      .u32_(0).u8_(0).u8_(0).u8_(0).u8_(0)  // SMI_CMD and its values: none
+      .u32_(parameters.pm1a_event).u32_(0).u32_(parameters.pm1a_control).u32_(0).u32_(0).u32_(parameters.pm_timer)
+      .u32_(parameters.gpe0).u32_(0)
+      .u8_(pm1_event_bytes).u8_(pm1_control_bytes).u8_(0).u8_(pm_timer_bytes).u8_(parameters.gpe0_bytes).u8_(0).u8_(0).u8_(0)
+      .u16_(no_c2).u16_(no_c3).u16_(0).u16_(0)  // FLUSH_SIZE, FLUSH_STRIDE: WBINVD works
+      .u8_(0).u8_(0).u8_(0).u8_(0).u8_(parameters.rtc_century)  // DUTY_*, DAY_ALRM, MON_ALRM
+      .u16_(boot_flags(parameters)).u8_(0).u32_(fadt_flags());
   put_port(out, reset_port, 8, AccessSize::byte);
-  out.u8_(reset_value).u16_(0).u8_(5);  // ARM boot flags; minor version: 6.5
-  out.u64_(0).u64_(dsdt);               // the FACS is in its 32-bit field; only one of the two may be set
+  out.u8_(reset_value).u16_(0).u8_(5);   // ARM boot flags; minor version: 6.5
+  out.u64_(0).u64_(dsdt);                // the FACS is in its 32-bit field; only one of the two may be set
   put_port(out, parameters.pm1a_event, 8 * pm1_event_bytes, AccessSize::word);
   put_no_address(out);
   put_port(out, parameters.pm1a_control, 8 * pm1_control_bytes, AccessSize::word);
@@ -110,7 +79,7 @@ std::vector<u8> make_fadt(const Parameters& parameters, GuestPhysical facs, Gues
   put_port(out, parameters.pm_timer, 8 * pm_timer_bytes, AccessSize::dword);
   put_port(out, parameters.gpe0, 8u * parameters.gpe0_bytes, AccessSize::byte);
   put_no_address(out);
-  put_no_address(out);  // sleep control and status: hardware-reduced ACPI only
+  put_no_address(out);                   // sleep control and status: hardware-reduced ACPI only
   put_no_address(out);
   out.text("DOPPEL", 8, '\0');
   CHECK(out.size() == fadt_bytes);

@@ -88,17 +88,7 @@ inline std::vector<u8> elf(const ElfShape& shape = {}) {
   const u64 header_bytes = shape.wide ? 64 : 52, entry_bytes = shape.wide ? 56 : 32;
   const u8 elf_class = shape.elf_class != 0 ? shape.elf_class : shape.wide ? 2 : 1;
   ByteWriter out;
-  out.text(
-         "\x7f"
-         "ELF",
-         4)
-      .u8_(elf_class)
-      .u8_(1)
-      .u8_(1)
-      .zeros(9)
-      .u16_(shape.type)
-      .u16_(shape.machine)
-      .u32_(1);
+  out.text("\x7f" "ELF", 4).u8_(elf_class).u8_(1).u8_(1).zeros(9).u16_(shape.type).u16_(shape.machine).u32_(1);
   for (const u64 value : {u64{0}, header_bytes, u64{0}}) put_word(out, value);  // entry, program headers, sections
   out.u32_(0).u16_(header_bytes).u16_(entry_bytes).u16_(shape.program_headers).zeros(6);
   put_segment(out, 1, code_offset, shape.physical_address, code_bytes, shape.memory_size);
