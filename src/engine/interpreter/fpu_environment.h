@@ -16,10 +16,14 @@ inline void apply_mxcsr(const Cpu& cpu) { _mm_setcsr(cpu.s.mxcsr | mxcsr_masks);
 // Host → guest: before s.mxcsr is read. Flags only ever accumulate.
 inline void collect_mxcsr(Cpu& cpu) { cpu.s.mxcsr |= _mm_getcsr() & mxcsr_flags; }
 
-// Around run(): the guest's modes inside, the host's own outside.
+// Around run(): the guest's modes inside, the host's own outside. The x87 unit keeps its default control word; only its sticky flags
+// are cleared, which x87/native.h relies on.
 class HostFpuScope {
  public:
-  explicit HostFpuScope(Cpu& cpu) : cpu_(cpu), saved_(_mm_getcsr()) { apply_mxcsr(cpu); }
+  explicit HostFpuScope(Cpu& cpu) : cpu_(cpu), saved_(_mm_getcsr()) {
+    apply_mxcsr(cpu);
+    asm volatile("fnclex");
+  }
   ~HostFpuScope() {
     collect_mxcsr(cpu_);
     _mm_setcsr(saved_);
