@@ -117,6 +117,14 @@ void compact(const ZydisDecodedInstruction& from, Instruction& out) {
   out.modrm = static_cast<u8>(from.raw.modrm.mod << 6 | from.raw.modrm.reg << 3 | from.raw.modrm.rm);
 }
 
+// F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. Zydis 4.0 takes it for PAUSE.
+void become_exchange(Instruction& instruction) {
+  instruction.mnemonic = ZYDIS_MNEMONIC_XCHG;
+  instruction.operand_count = 2;
+  instruction.operands[0] = {OperandKind::gpr, r8, instruction.operand_bytes};
+  instruction.operands[1] = {OperandKind::gpr, rax, instruction.operand_bytes};
+}
+
 u16 x87_conditions(u32 zydis_mask) {
   return static_cast<u16>((zydis_mask & ZYDIS_FPUFLAG_C0 ? 0x100 : 0) | (zydis_mask & ZYDIS_FPUFLAG_C1 ? 0x200 : 0) |
                           (zydis_mask & ZYDIS_FPUFLAG_C2 ? 0x400 : 0) | (zydis_mask & ZYDIS_FPUFLAG_C3 ? 0x4000 : 0));
@@ -168,6 +176,7 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   compact(decoded, instruction);
   instruction.operand_count = count;
   take_operands(operands, count, instruction);
+  if (instruction.mnemonic == ZYDIS_MNEMONIC_PAUSE && decoded.raw.rex.B) become_exchange(instruction);
   if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && instruction.has_memory()) instruction.lock = true;
   return DecodeStatus::ok;
 }

@@ -228,7 +228,7 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
       break;
     case ZYDIS_MNEMONIC_XLAT: gpr[rbx] = data_address(random); break;
     case ZYDIS_MNEMONIC_MASKMOVDQU:
-    case ZYDIS_MNEMONIC_MASKMOVQ: gpr[rdi] = data_address(random); break;
+    case ZYDIS_MNEMONIC_MASKMOVQ: gpr[rdi] = data_base + random.below(data_bytes - 16); break;  // faults of unselected bytes may differ
     case ZYDIS_MNEMONIC_RET: patch(drawn.c, gpr[rsp], branch_target(random)); break;
     case ZYDIS_MNEMONIC_LOOP:
     case ZYDIS_MNEMONIC_LOOPE:
@@ -245,9 +245,32 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
   }
 }
 
+// Encodings that this CPU model and the host may rightly treat differently.
+bool differs_between_processors(const Drawn& drawn) {
+  const Instruction& instruction = drawn.instruction;
+  const auto bytes = std::span(drawn.c.code).first(instruction.length);
+  const auto has_prefix = [&](u8 prefix) { return std::find(bytes.begin(), bytes.end() - 1, prefix) != bytes.end() - 1; };
+  switch (instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_BSF:
+    case ZYDIS_MNEMONIC_BSR: return has_prefix(0xf3);  // TZCNT, LZCNT on a host that has them
+    case ZYDIS_MNEMONIC_LOOPE:
+    case ZYDIS_MNEMONIC_LOOPNE: return has_prefix(0xf2) || has_prefix(0xf3);  // reserved
+    case ZYDIS_MNEMONIC_CVTPI2PS: return instruction.has_memory();  // whether this form enters MMX state
+    case ZYDIS_MNEMONIC_NOP: return instruction.opcode_map == 1 && instruction.opcode == 0x0d;  // PREFETCH with a register: #UD on AMD
+    default: break;
+  }
+  const bool branches = instruction.operand_count > 0 && instruction.operands[0].kind == OperandKind::immediate &&
+                        ((instruction.opcode_map == 0 && ((instruction.opcode & 0xf0) == 0x70 || (instruction.opcode & 0xf4) == 0xe0 || instruction.opcode == 0xe8 || instruction.opcode == 0xe9 || instruction.opcode == 0xeb)) ||
+                         (instruction.opcode_map == 1 && (instruction.opcode & 0xf0) == 0x80));
+  const bool returns = instruction.mnemonic == ZYDIS_MNEMONIC_RET;
+  const bool indirect = instruction.opcode_map == 0 && instruction.opcode == 0xff && (instruction.modrm >> 3 & 7) >= 2 && (instruction.modrm >> 3 & 7) <= 4;
+  // The operand-size prefix on a near branch in 64-bit mode: ignored by Intel, 16 bits on AMD.
+  return !drawn.c.compat32 && (branches || returns || indirect) && has_prefix(0x66);
+}
+
 u64 draw_flags(Random& random) {
   constexpr u64 always = 0x202;  // IF and the fixed bit
-  return always | (random.next() & (rflags::status | rflags::df | (random.chance(10) ? rflags::id : 0)));
+  return always | (random.next() & (rflags::status | rflags::df));
 }
 
 }  // namespace
@@ -260,7 +283,7 @@ std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row,
   const Encoding encoding = encode(row.templates[random.below(row.templates.size())], long64, random, c);
   if (decoder.decode(mode, c.code, drawn.instruction, &drawn.effects) != DecodeStatus::ok) return std::nullopt;
   const Instruction& instruction = drawn.instruction;
-  if (instruction.mnemonic != row.mnemonic) return std::nullopt;
+  if (instruction.mnemonic != row.mnemonic || differs_between_processors(drawn)) return std::nullopt;
   c.code_length = instruction.length;
 
   Registers& registers = c.registers;

@@ -97,7 +97,7 @@ std::vector<Tally> all_rows(const Options& options) {
   std::vector<Tally> tallies;
   for (CodeMode mode : {CodeMode::long64, CodeMode::compat32})
     for (Row& row : find_rows(decoder, mode))
-      if (options.row.empty() || row.name == options.row) tallies.push_back({std::move(row), mode});
+      if (options.row.empty() || row.name == options.row) tallies.push_back({.row = std::move(row), .mode = mode, .first = {}});
   return tallies;
 }
 
