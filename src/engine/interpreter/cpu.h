@@ -105,6 +105,7 @@ struct Cpu {
   Tlb tlbs;
   BlockCache blocks;
   const TraceHooks* trace = nullptr;
+  std::vector<u64> refused_msrs;  // already in the log: index, bit 32 for writes (system/msr_access.cc)
 
   // ---- registers ----
   template <class T>

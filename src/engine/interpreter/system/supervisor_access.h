@@ -1,0 +1,25 @@
+// Accesses that the processor makes by itself (descriptor tables, task-state segments, frames of inner stacks): supervisor rights
+// whatever the CPL, SMAP in force whatever RFLAGS.AC (SDM vol. 3 §4.6.1). A TLB probe in line, load_system/store_system otherwise.
+#pragma once
+
+#include "engine/interpreter/memory_access.h"
+
+namespace doppel::interpreter {
+
+[[gnu::always_inline]] inline TlbEntry& supervisor_entry(Cpu& cpu, u64 linear) {
+  return cpu.tlbs.entry(cpu.s.cr4 & x86::cr4::smap ? TlbTable::supervisor_smap : TlbTable::supervisor, linear);
+}
+
+template <class T>
+[[gnu::always_inline]] inline Loaded<T> load_supervisor(Cpu& cpu, u64 linear) {
+  const TlbEntry& entry = supervisor_entry(cpu, linear);
+  if (entry.read_tag == tag_of<T>(cpu, linear)) [[likely]]
+    return {get<T>(reinterpret_cast<const u8*>(linear + entry.addend)), true};
+  const Loaded<u64> slow = load_system(cpu, linear, sizeof(T));
+  return {static_cast<T>(slow.value), slow.ok};
+}
+
+template <class T>
+[[gnu::always_inline]] inline bool store_supervisor(Cpu& cpu, u64 linear, T value) { return store_system(cpu, linear, value, sizeof(T)); }
+
+}  // namespace doppel::interpreter
