@@ -36,6 +36,7 @@ void ApicTimer::settle(Nanoseconds now) {
 }
 
 bool ApicTimer::take_expired() {
+  if (suspended_) return false;
   settle(clock_.now());
   return std::exchange(expired_, false);
 }

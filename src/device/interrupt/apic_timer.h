@@ -32,7 +32,7 @@ class ApicTimer {
   // True once per expiration (or several that coalesced) while unmasked.
   bool take_expired();
   void arm();
-  // From suspend() to resume() no alarm is set, and one that fires nevertheless finds nothing to do.
+  // From suspend() to resume() no alarm is set and nothing expires, even if an alarm was on its way already.
   void suspend();
   void resume() { suspended_ = false; }
 

@@ -86,6 +86,7 @@ TEST(ApicTimer, TscDeadline) {
 
 TEST(ApicTimer, PausesAndResumes) {
   check("w 3e0,b; w 320,31; w 380,64; pause; alarms; resume; alarms; tick 64; ack", "0 1 31");
+  check("w 3e0,b; w 320,31; w 380,64; pause; tick 64; r 390; intr; resume; ack", "0 0 31");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include "engine/interpreter/cpu.h"
 #include "engine/interpreter/debug.h"
 #include "engine/interpreter/fpu_environment.h"
+#include "engine/interpreter/sse/vector.h"
 #include "engine/interpreter/state.h"
 #include "engine/interpreter/system.h"
 
@@ -279,7 +280,7 @@ void InterpreterVcpu::state(state::Archive& archive) {
 
 class InterpreterEngine final : public Engine {
  public:
-  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options) {}
+  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options) { install_simd_probe(); }
 
   std::string_view name() const override { return "interpreter"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {

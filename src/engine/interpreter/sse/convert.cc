@@ -126,9 +126,9 @@ void from_mmx(Cpu& cpu, const Op* op) {
     source = get_mmx(cpu, op->b);
   }
   const V words = _mm_cvtsi64_si128(static_cast<i64>(source));
+  if constexpr (enters_mmx) enter_mmx(cpu);  // even if the conversion then faults
   V result;
   if (!guarded<true>(cpu, op, [&] { result = to_double ? Cvtdq2pd::xmm(words, words) : Cvtdq2ps::xmm(words, words); })) return;
-  if constexpr (enters_mmx) enter_mmx(cpu);
   if constexpr (to_double)
     set_xmm(cpu, op->a, result);
   else
@@ -154,9 +154,9 @@ void to_mmx(Cpu& cpu, const Op* op) {
     source = get_xmm(cpu, op->b);
     if constexpr (bytes == 8) source = _mm_move_epi64(source);  // the upper half must not raise anything
   }
+  enter_mmx(cpu);  // even if the conversion then faults
   V result;
   if (!guarded<true>(cpu, op, [&] { result = F::xmm(source, source); })) return;
-  enter_mmx(cpu);
   set_mmx(cpu, op->a, static_cast<u64>(_mm_cvtsi128_si64(result)));
   return next(cpu, op);
 }

@@ -1,25 +1,61 @@
 // SIMD floating-point exceptions while the guest has some unmasked, Intel SDM vol. 1 §11.5.
+//
+// Which flags an unmasked exception leaves behind depends on the operation (an exact tiny result, an inexact one that would not have
+// been so with a wider exponent): so the host itself executes it unmasked, and the SIGFPE that follows tells. The handler masks everything and
+// returns, the instruction completes, and its result is thrown away.
+#include <signal.h>
+#include <ucontext.h>
+
+#include <mutex>
+
+#include "base/check.h"
 #include "engine/interpreter/sse/vector.h"
 
 namespace doppel::interpreter {
 namespace {
 
-constexpr u32 before_computation = 0x07;  // IE, DE, ZE are found in the operands; OE, UE, PE in the result
+struct Probe {
+  bool armed = false;
+  bool trapped = false;
+  u32 flags = 0;
+};
+thread_local constinit Probe probe;  // what this thread's guarded operation met; the handler has no other way to tell
+
+void on_floating_point_error(int signal, siginfo_t*, void* context) {
+  auto* frame = static_cast<ucontext_t*>(context);
+  if (!probe.armed || !frame->uc_mcontext.fpregs) {
+    ::signal(signal, SIG_DFL);  // not ours: the instruction traps again and ends the process
+    return;
+  }
+  probe.trapped = true;
+  probe.flags = frame->uc_mcontext.fpregs->mxcsr & mxcsr_flags;
+  frame->uc_mcontext.fpregs->mxcsr |= mxcsr_masks;
+}
 
 }  // namespace
 
+void install_simd_probe() {
+  static std::once_flag once;  // a signal handler is the process's
+  std::call_once(once, [] {
+    struct sigaction action{};
+    action.sa_sigaction = on_floating_point_error;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;
+    CHECK(sigaction(SIGFPE, &action, nullptr) == 0);
+  });
+}
+
 void begin_simd(Cpu& cpu) {
   collect_mxcsr(cpu);
-  _mm_setcsr((cpu.s.mxcsr & ~mxcsr_flags) | mxcsr_masks);
+  probe = {.armed = true};
+  _mm_setcsr(cpu.s.mxcsr & ~mxcsr_flags);
 }
 
 bool end_simd(Cpu& cpu) {
-  u32 flags = _mm_getcsr() & mxcsr_flags;
-  const u32 unmasked = ~(cpu.s.mxcsr >> 7) & mxcsr_flags;
-  if (flags & unmasked & before_computation) flags &= before_computation;  // then nothing was computed
-  cpu.s.mxcsr |= flags;
+  const bool trapped = probe.trapped;
+  cpu.s.mxcsr |= trapped ? probe.flags : _mm_getcsr() & mxcsr_flags;
+  probe = {};
   apply_mxcsr(cpu);
-  return flags & unmasked;
+  return trapped;
 }
 
 }  // namespace doppel::interpreter

@@ -87,8 +87,10 @@ template <unsigned bytes>
 // True while the guest has unmasked a SIMD floating-point exception.
 inline bool simd_traps(const Cpu& cpu) { return (cpu.s.mxcsr & mxcsr_masks) != mxcsr_masks; }
 
-// Around one operation while simd_traps(): starts with clear flags; true if the operation must fault. The flags of the operation
-// have then been added to the guest's MXCSR as the processor reports them.
+// Once per process, before the first guest instruction.
+void install_simd_probe();
+// Around one operation while simd_traps(): true if the operation must fault. Its flags have then been added to the guest's MXCSR as the
+// processor reports them.
 void begin_simd(Cpu& cpu);
 bool end_simd(Cpu& cpu);
 // #XM, or #UD if the system does not handle it (CR4.OSXMMEXCPT).
