@@ -117,6 +117,33 @@ void compact(const ZydisDecodedInstruction& from, Instruction& out) {
   out.modrm = static_cast<u8>(from.raw.modrm.mod << 6 | from.raw.modrm.reg << 3 | from.raw.modrm.rm);
 }
 
+// F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. Zydis 4.0 takes it for PAUSE.
+void become_exchange(Instruction& instruction) {
+  instruction.mnemonic = ZYDIS_MNEMONIC_XCHG;
+  instruction.operand_count = 2;
+  instruction.operands[0] = {OperandKind::gpr, r8, instruction.operand_bytes};
+  instruction.operands[1] = {OperandKind::gpr, rax, instruction.operand_bytes};
+}
+
+u16 x87_conditions(u32 zydis_mask) {
+  return static_cast<u16>((zydis_mask & ZYDIS_FPUFLAG_C0 ? 0x100 : 0) | (zydis_mask & ZYDIS_FPUFLAG_C1 ? 0x200 : 0) |
+                          (zydis_mask & ZYDIS_FPUFLAG_C2 ? 0x400 : 0) | (zydis_mask & ZYDIS_FPUFLAG_C3 ? 0x4000 : 0));
+}
+
+FlagEffects flag_effects(const ZydisDecodedInstruction& from) {
+  FlagEffects effects;
+  if (const ZydisAccessedFlags* flags = from.cpu_flags) {
+    effects.read = flags->tested;
+    effects.written = flags->modified | flags->set_0 | flags->set_1;
+    effects.undefined = flags->undefined;
+  }
+  if (const ZydisAccessedFlags* flags = from.fpu_flags) {
+    effects.x87_written = x87_conditions(flags->modified | flags->set_0 | flags->set_1);
+    effects.x87_undefined = x87_conditions(flags->undefined);
+  }
+  return effects;
+}
+
 }  // namespace
 
 Decoder::Decoder() {
@@ -130,7 +157,7 @@ Decoder::Decoder() {
   }
 }
 
-DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction) const {
+DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction, FlagEffects* effects) const {
   const ZydisDecoder& decoder = decoders_[static_cast<std::size_t>(mode)];
   const std::size_t available = std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH);
   ZydisDecoderContext context;
@@ -144,12 +171,19 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT_VISIBLE];
   const u8 count = std::min<u8>(decoded.operand_count_visible, 4);
   if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder, &context, &decoded, operands, count))) return DecodeStatus::invalid;
+  if (effects) *effects = flag_effects(decoded);
   instruction = {};
   compact(decoded, instruction);
   instruction.operand_count = count;
   take_operands(operands, count, instruction);
+  if (instruction.mnemonic == ZYDIS_MNEMONIC_PAUSE && decoded.raw.rex.B) become_exchange(instruction);
   if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && instruction.has_memory()) instruction.lock = true;
   return DecodeStatus::ok;
+}
+
+std::string mnemonic_name(Mnemonic mnemonic) {
+  const char* name = ZydisMnemonicGetString(mnemonic);
+  return name ? name : "?";
 }
 
 std::string disassemble(CodeMode mode, u64 rip, std::span<const u8> bytes) {

@@ -20,18 +20,29 @@ enum class DecodeStatus : u8 {
   too_long,         // over 15 bytes: #GP(0)
 };
 
+// Status flags as an instruction treats them: RFLAGS bits, and C0–C3 in the x87 status word's places (bits 8, 9, 10, 14).
+struct FlagEffects {
+  u32 read = 0;
+  u32 written = 0;  // defined afterwards (set, cleared or by the result)
+  u32 undefined = 0;
+  u16 x87_written = 0;
+  u16 x87_undefined = 0;
+};
+
 class Decoder {
  public:
   Decoder();
 
   // At most the first 15 bytes are looked at. On `ok`, `instruction` is whole.
-  DecodeStatus decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction) const;
+  // `effects`, if asked for, gets what the instruction does to the flags.
+  DecodeStatus decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction, FlagEffects* effects = nullptr) const;
 
  private:
   std::array<ZydisDecoder, 6> decoders_;
 };
 
 // Intel syntax, for traces and error reports. `rip` is the instruction's own address; invalid bytes give "(bad)".
+std::string mnemonic_name(Mnemonic mnemonic);
 std::string disassemble(CodeMode mode, u64 rip, std::span<const u8> bytes);
 
 }  // namespace doppel::x86
