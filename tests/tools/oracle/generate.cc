@@ -226,6 +226,11 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
         patch(drawn.c, target + 8, gpr[rdx]);
       }
       break;
+    case ZYDIS_MNEMONIC_LDMXCSR:  // bit 17 is reserved here and AMD's misaligned mode there
+      patch(drawn.c, target, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff'ffff'0000'ffff));
+      break;
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64: patch(drawn.c, target + fx::mxcsr, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff)); break;
     case ZYDIS_MNEMONIC_XLAT: gpr[rbx] = data_address(random); break;
     case ZYDIS_MNEMONIC_MASKMOVDQU:
     case ZYDIS_MNEMONIC_MASKMOVQ: gpr[rdi] = data_base + random.below(data_bytes - 16); break;  // faults of unselected bytes may differ
@@ -254,7 +259,11 @@ bool differs_between_processors(const Drawn& drawn) {
     case ZYDIS_MNEMONIC_BSF:
     case ZYDIS_MNEMONIC_BSR: return has_prefix(0xf3);  // TZCNT, LZCNT on a host that has them
     case ZYDIS_MNEMONIC_LOOPE:
-    case ZYDIS_MNEMONIC_LOOPNE: return has_prefix(0xf2) || has_prefix(0xf3);  // reserved
+    case ZYDIS_MNEMONIC_LOOPNE:
+      if (has_prefix(0xf2) || has_prefix(0xf3)) return true;  // reserved
+      break;
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_MASKMOVQ: return has_prefix(0x65);  // their address is chosen for the data segment
     case ZYDIS_MNEMONIC_CVTPI2PS: return instruction.has_memory();  // whether this form enters MMX state
     case ZYDIS_MNEMONIC_NOP: return instruction.opcode_map == 1 && instruction.opcode == 0x0d;  // PREFETCH with a register: #UD on AMD
     default: break;
