@@ -64,7 +64,14 @@ MemoryOperand memory_operand(const ZydisDecodedOperandMem& memory, u8 address_by
   return result;
 }
 
-void take_operands(const ZydisDecodedOperand* operands, u8 count, Instruction& out) {
+// ModRM.mod = 0 and SIB.base = 5 mean a displacement and no base, whatever REX.B says; Zydis 4.0 has R13D there with 32-bit addresses.
+void drop_absent_base(const ZydisDecodedInstructionRaw& raw, MemoryOperand& memory) {
+  if (!raw.sib.offset || raw.modrm.mod != 0 || raw.sib.base != 5) return;
+  memory.base = MemoryOperand::none;
+  memory.displacement = raw.disp.value;
+}
+
+void take_operands(const ZydisDecodedInstructionRaw& raw, const ZydisDecodedOperand* operands, u8 count, Instruction& out) {
   bool first_immediate = true;
   for (u8 i = 0; i < count; ++i) {
     const ZydisDecodedOperand& from = operands[i];
@@ -74,6 +81,7 @@ void take_operands(const ZydisDecodedOperand* operands, u8 count, Instruction& o
       case ZYDIS_OPERAND_TYPE_MEMORY:
         to = {OperandKind::memory, 0, static_cast<u8>(std::min(from.size / 8, 255))};
         out.memory = memory_operand(from.mem, out.address_bytes);
+        drop_absent_base(raw, out.memory);
         break;
       case ZYDIS_OPERAND_TYPE_IMMEDIATE:
         to = {OperandKind::immediate, static_cast<u8>(first_immediate ? 0 : 1), static_cast<u8>(from.size / 8)};
@@ -175,7 +183,7 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   instruction = {};
   compact(decoded, instruction);
   instruction.operand_count = count;
-  take_operands(operands, count, instruction);
+  take_operands(decoded.raw, operands, count, instruction);
   if (instruction.mnemonic == ZYDIS_MNEMONIC_PAUSE && decoded.raw.rex.B) become_exchange(instruction);
   if (instruction.mnemonic == ZYDIS_MNEMONIC_XCHG && instruction.has_memory()) instruction.lock = true;
   return DecodeStatus::ok;
