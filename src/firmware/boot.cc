@@ -42,30 +42,34 @@ u64 ram_bytes(std::span<const MemoryMapEntry> map) {
 Result<> write_command_line(Dma& memory, const BootLayout& layout, std::string_view command_line, u64 limit) {
   const u64 room = std::min(limit, layout.command_line_bytes - 1);
   if (command_line.size() > room) {
-    return usage_error(fmt::format("the kernel's command line is too long: {} characters, at most {} fit", command_line.size(), room));
+    return usage_error(
+        fmt::format("the kernel's command line is too long: {} characters, at most {} fit", command_line.size(), room));
   }
-  if (command_line.find('\0') != command_line.npos) return usage_error("the kernel's command line has a zero byte in it");
+  if (command_line.find('\0') != command_line.npos)
+    return usage_error("the kernel's command line has a zero byte in it");
   std::string terminated(command_line);
   memory.write(layout.command_line, terminated.c_str(), terminated.size() + 1);
   return {};
 }
 
-Result<GuestPhysical> place_initrd(Dma& memory, FreeMemory& free, NamedBytes initrd, u64 end_limit, bool may_be_above_4g) {
+Result<GuestPhysical> place_initrd(Dma& memory, FreeMemory& free, NamedBytes initrd, u64 end_limit,
+                                   bool may_be_above_4g) {
   const u64 size = initrd.bytes.size();
   auto place = free.highest(size, page_size, kernel_floor, std::min(end_limit, 4 * GiB));
   if (!place && may_be_above_4g) place = free.highest(size, page_size, kernel_floor, ~u64{0});
   if (!place || !free.take(*place, size)) {
-    return fail(fmt::format("initrd '{}' ({}) does not fit into the guest's memory beside the kernel: the largest free part has {}",
-                            initrd.name, format_size(size), format_size(free.largest())));
+    return fail(fmt::format(
+        "initrd '{}' ({}) does not fit into the guest's memory beside the kernel: the largest free part has {}",
+        initrd.name, format_size(size), format_size(free.largest())));
   }
   if (!memory.write(*place, initrd.bytes.data(), size)) return fail("the memory map names RAM where there is none");
   return *place;
 }
 
 std::unexpected<Error> does_not_fit(NamedBytes kernel, u64 bytes, GuestPhysical address) {
-  return fail(fmt::format("kernel '{}' does not fit into the guest's memory: it needs {} from {:#x} on, which {} of memory would hold",
-                          kernel.name, format_size(align_up(bytes, page_size)), address,
-                          format_size(align_up(address + bytes, MiB))));
+  return fail(fmt::format(
+      "kernel '{}' does not fit into the guest's memory: it needs {} from {:#x} on, which {} of memory would hold",
+      kernel.name, format_size(align_up(bytes, page_size)), address, format_size(align_up(address + bytes, MiB))));
 }
 
 Result<x86::X86State> load_boot_image(Dma& memory, NamedBytes kernel, NamedBytes initrd, std::string_view command_line,
@@ -96,7 +100,8 @@ Result<x86::X86State> boot_kernel(Dma& memory, const BootFiles& files, const Boo
     if (contents->empty()) return fail(fmt::format("initrd '{}' is empty", files.initrd));
     initrd = std::move(*contents);
   }
-  return load_boot_image(memory, {files.kernel, bytes_of(kernel)}, {files.initrd, bytes_of(initrd)}, files.command_line, environment);
+  return load_boot_image(memory, {files.kernel, bytes_of(kernel)}, {files.initrd, bytes_of(initrd)}, files.command_line,
+                         environment);
 }
 
 }  // namespace doppel::firmware

@@ -15,12 +15,12 @@ namespace doppel::firmware {
 
 // Where to put what the kernel is handed. All of it RAM below 1 MiB that the map gives the kernel; it copies what it keeps.
 struct BootLayout {
-  GuestPhysical gdt;           // gdt_bytes
-  GuestPhysical boot_info;     // 8 KiB, page aligned: the zero page, or PVH's start info and its lists
-  GuestPhysical page_tables;   // page_table_bytes, page aligned
-  GuestPhysical stack_end;     // no protocol asks for a stack, but a push must not go astray
+  GuestPhysical gdt;          // gdt_bytes
+  GuestPhysical boot_info;    // 8 KiB, page aligned: the zero page, or PVH's start info and its lists
+  GuestPhysical page_tables;  // page_table_bytes, page aligned
+  GuestPhysical stack_end;    // no protocol asks for a stack, but a push must not go astray
   GuestPhysical command_line;
-  u64 command_line_bytes;      // with the terminating zero
+  u64 command_line_bytes;  // with the terminating zero
 
   static constexpr u64 gdt_bytes = 0x28;
   static constexpr u64 boot_info_bytes = 2 * page_size;

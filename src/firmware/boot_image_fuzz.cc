@@ -17,7 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
                                                  {MiB, 63 * MiB, firmware::MemoryType::ram}};
   Dma dma(*memory);
   const firmware::BootEnvironment environment{firmware::testing::layout, map, 0xe0000};
-  const auto state = firmware::load_boot_image(dma, {"kernel", {data, size}}, {"initrd", {data, size / 2}}, "console=ttyS0", environment);
+  const auto state = firmware::load_boot_image(dma, {"kernel", {data, size}}, {"initrd", {data, size / 2}},
+                                               "console=ttyS0", environment);
   if (state ? state->rip < MiB || state->rip >= 64 * MiB : state.error().message.empty()) __builtin_trap();
   return 0;
 }

@@ -41,7 +41,8 @@ struct Boot : ::testing::Test {
     }
     dma.emplace(*memory);
   }
-  Result<x86::X86State> load(std::span<const u8> kernel, std::span<const u8> initrd = {}, std::string_view command_line = "") {
+  Result<x86::X86State> load(std::span<const u8> kernel, std::span<const u8> initrd = {},
+                             std::string_view command_line = "") {
     return load_boot_image(*dma, {"kernel", kernel}, {"initrd", initrd}, command_line, {layout, map, 0xe0000});
   }
   template <class T>
@@ -105,7 +106,8 @@ TEST_F(Boot, SixtyFourBitEntry) {
   }
   for (const auto& segment : state->segments) expect_descriptor(*state, segment);
   expect_descriptor(*state, state->tr);
-  for (const u64 linear : {u64{0}, layout.boot_info, 16 * MiB, GiB + 12345, 4 * GiB - 1}) EXPECT_EQ(translate(*state, linear), linear);
+  for (const u64 linear : {u64{0}, layout.boot_info, 16 * MiB, GiB + 12345, 4 * GiB - 1})
+    EXPECT_EQ(translate(*state, linear), linear);
   EXPECT_EQ(translate(*state, 4 * GiB), std::nullopt);
 
   EXPECT_EQ(zero_page(0x210, 1), 0xffu);

@@ -32,10 +32,10 @@ void store(std::span<u8> bytes, u64 offset, T value) {
 // Appends fields in order, as a table's definition lists them.
 class ByteWriter {
  public:
-  ByteWriter& u8_(u64 value) { return integer(value, 1); }
-  ByteWriter& u16_(u64 value) { return integer(value, 2); }
-  ByteWriter& u32_(u64 value) { return integer(value, 4); }
-  ByteWriter& u64_(u64 value) { return integer(value, 8); }
+  ByteWriter& byte(u64 value) { return integer(value, 1); }
+  ByteWriter& word(u64 value) { return integer(value, 2); }
+  ByteWriter& dword(u64 value) { return integer(value, 4); }
+  ByteWriter& qword(u64 value) { return integer(value, 8); }
   ByteWriter& zeros(u64 count) {
     bytes_.insert(bytes_.end(), count, 0);
     return *this;

@@ -17,7 +17,7 @@ namespace {
 constexpr u64 sector = 512;
 constexpr u64 header_bytes_needed = 0x264;  // through init_size, which protocol 2.10 has
 constexpr u16 boot_flag_value = 0xaa55;
-constexpr u32 header_magic = 0x5372'6448;   // "HdrS"
+constexpr u32 header_magic = 0x5372'6448;  // "HdrS"
 constexpr u16 oldest_protocol = 0x020a;
 constexpr u16 protocol_with_xloadflags = 0x020c;
 constexpr u64 most_memory_needed = 2 * GiB;  // the kernel's own limit for its image is 1 GiB
@@ -60,8 +60,9 @@ Result<BzImage> parse_bzimage(NamedBytes file) {
   if (image.size() < setup::version + 2) return refuse("it is truncated within its header");
   const u16 protocol = load<u16>(image, setup::version);
   if (protocol < oldest_protocol) {
-    return refuse(fmt::format("its boot protocol {}.{:02} is too old (2.10, Linux 2.6.31, is the oldest that Doppel boots)",
-                              protocol >> 8, protocol & 0xff));
+    return refuse(
+        fmt::format("its boot protocol {}.{:02} is too old (2.10, Linux 2.6.31, is the oldest that Doppel boots)",
+                    protocol >> 8, protocol & 0xff));
   }
   if (image.size() < header_bytes_needed) return refuse("it is truncated within its header");
 
@@ -73,7 +74,8 @@ Result<BzImage> parse_bzimage(NamedBytes file) {
   if (image.size() < setup_bytes || image.size() - setup_bytes + 15 < kernel_bytes) {
     return refuse(fmt::format("it is truncated: {} bytes of {}", image.size(), setup_bytes + kernel_bytes));
   }
-  if (!loadflag::LoadedHigh::get(image[setup::loadflags])) return refuse("it is a zImage, which would be loaded below 1 MiB");
+  if (!loadflag::LoadedHigh::get(image[setup::loadflags]))
+    return refuse("it is a zImage, which would be loaded below 1 MiB");
 
   const u64 header_end = std::min<u64>(setup::header + image[setup::jump_length], setup::header_end_limit);
   if (header_end < header_bytes_needed) return refuse("its header is shorter than its boot protocol says");
@@ -98,10 +100,12 @@ Result<BzImage> parse_bzimage(NamedBytes file) {
   }
   // A relocatable kernel aligns itself; one that is not runs exactly where it wants to be.
   if (parsed.preferred_address < MiB || parsed.preferred_address >= 4 * GiB) {
-    return refuse(fmt::format("it wants to be loaded at {:#x}, which is not between 1 MiB and 4 GiB", parsed.preferred_address));
+    return refuse(
+        fmt::format("it wants to be loaded at {:#x}, which is not between 1 MiB and 4 GiB", parsed.preferred_address));
   }
   if (parsed.relocatable && parsed.preferred_address % parsed.alignment != 0) {
-    return refuse(fmt::format("its preferred address {:#x} is not aligned to {:#x}", parsed.preferred_address, parsed.alignment));
+    return refuse(
+        fmt::format("its preferred address {:#x} is not aligned to {:#x}", parsed.preferred_address, parsed.alignment));
   }
   if (parsed.memory_needed > most_memory_needed) {
     return refuse(fmt::format("its header asks for {} of memory to start", format_size(parsed.memory_needed)));

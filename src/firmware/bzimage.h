@@ -28,19 +28,19 @@ struct BzImage {
   bool initrd_may_be_above_4g;
   bool relocatable;
   u64 preferred_address;
-  u64 alignment;                     // a power of two
-  u64 memory_needed;                 // from the load address on, until the kernel knows the memory map
-  u64 initrd_end_limit;              // one past the last address that the initrd may use below 4 GiB
-  u64 command_line_limit;            // characters, without the terminating zero
+  u64 alignment;           // a power of two
+  u64 memory_needed;       // from the load address on, until the kernel knows the memory map
+  u64 initrd_end_limit;    // one past the last address that the initrd may use below 4 GiB
+  u64 command_line_limit;  // characters, without the terminating zero
 };
 
 // Offsets in the image's first sectors, and equally in boot_params.
 namespace setup {
-constexpr u64 setup_sects = 0x1f1, syssize = 0x1f4, vid_mode = 0x1fa, boot_flag = 0x1fe, jump_length = 0x201, header = 0x202,
-              version = 0x206, kernel_version = 0x20e, type_of_loader = 0x210, loadflags = 0x211, code32_start = 0x214,
-              ramdisk_image = 0x218, ramdisk_size = 0x21c, cmd_line_ptr = 0x228, initrd_addr_max = 0x22c,
-              kernel_alignment = 0x230, relocatable_kernel = 0x234, xloadflags = 0x236, cmdline_size = 0x238,
-              setup_data = 0x250, pref_address = 0x258, init_size = 0x260;
+constexpr u64 setup_sects = 0x1f1, syssize = 0x1f4, vid_mode = 0x1fa, boot_flag = 0x1fe, jump_length = 0x201,
+              header = 0x202, version = 0x206, kernel_version = 0x20e, type_of_loader = 0x210, loadflags = 0x211,
+              code32_start = 0x214, ramdisk_image = 0x218, ramdisk_size = 0x21c, cmd_line_ptr = 0x228,
+              initrd_addr_max = 0x22c, kernel_alignment = 0x230, relocatable_kernel = 0x234, xloadflags = 0x236,
+              cmdline_size = 0x238, setup_data = 0x250, pref_address = 0x258, init_size = 0x260;
 constexpr u64 header_begin = setup_sects;
 constexpr u64 header_end_limit = 0x290;  // what follows the header in boot_params (edd_mbr_sig_buffer)
 }  // namespace setup

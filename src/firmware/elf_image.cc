@@ -96,7 +96,8 @@ Result<ElfImage> parse_elf(NamedBytes file) {
   if (image[5] != data_little_endian) return refuse("it is not little endian");
   if (image.size() < layout.header_bytes) return refuse("it is truncated within its ELF header");
   const u16 type = load<u16>(image, 16), machine = load<u16>(image, 18);
-  if (machine != machine_i386 && machine != machine_x86_64) return refuse(fmt::format("it is for ELF machine {}, not x86", machine));
+  if (machine != machine_i386 && machine != machine_x86_64)
+    return refuse(fmt::format("it is for ELF machine {}, not x86", machine));
   if (type != type_executable && type != type_shared) return refuse("it is not an executable");
 
   const u64 table = load_word(image, layout.phoff, layout.wide);
@@ -127,13 +128,15 @@ Result<ElfImage> parse_elf(NamedBytes file) {
       continue;
     }
     if (header.memory_size == 0 && header.file_size == 0) continue;
-    if (header.memory_size < header.file_size) return refuse(fmt::format("segment {} is larger in the file than in memory", i));
+    if (header.memory_size < header.file_size)
+      return refuse(fmt::format("segment {} is larger in the file than in memory", i));
     if (header.physical_address >= 4 * GiB || header.memory_size > 4 * GiB - header.physical_address) {
       return refuse(fmt::format("segment {} does not lie below 4 GiB", i));
     }
     parsed.segments.push_back({header.physical_address, bytes, header.memory_size});
   }
-  if (!entry) return refuse("it is an ELF file without a PVH entry point (a bzImage, or CONFIG_PVH in the kernel, is needed)");
+  if (!entry)
+    return refuse("it is an ELF file without a PVH entry point (a bzImage, or CONFIG_PVH in the kernel, is needed)");
   parsed.entry = static_cast<u32>(*entry);
   if (*entry != parsed.entry) return refuse(fmt::format("its PVH entry point {:#x} is not a 32-bit address", *entry));
   if (const auto problem = check_segments(parsed)) return refuse(*problem);

@@ -31,8 +31,8 @@ constexpr SegmentRegister tss{0, 0x67, boot_tss_selector, make_attributes(type_b
 u64 descriptor(const SegmentRegister& segment) {
   const u64 attributes = segment.attributes;
   const u64 limit = SegmentRegister::Granular::get(attributes) ? segment.limit >> 12 : segment.limit;
-  return (limit & 0xffff) | (segment.base & 0xff'ffff) << 16 | (attributes & 0xff) << 40 |
-         (limit >> 16 & 0xf) << 48 | (attributes >> 12) << 52 | (segment.base >> 24 & 0xff) << 56;
+  return (limit & 0xffff) | (segment.base & 0xff'ffff) << 16 | (attributes & 0xff) << 40 | (limit >> 16 & 0xf) << 48 |
+         (attributes >> 12) << 52 | (segment.base >> 24 & 0xff) << 56;
 }
 
 x86::X86State with_segments(Dma& memory, const BootLayout& layout, const SegmentRegister& code) {

@@ -22,7 +22,9 @@ class FreeMemory {
   u64 largest() const;  // bytes of the largest free range
 
  private:
-  struct Range { GuestPhysical begin, end; };
+  struct Range {
+    GuestPhysical begin, end;
+  };
   std::vector<Range> ranges_;  // sorted, disjoint, not empty
 };
 

@@ -20,7 +20,8 @@ namespace doppel::firmware {
 namespace {
 
 namespace zero_page {
-constexpr u64 acpi_rsdp_addr = 0x70, ext_ramdisk_image = 0xc0, ext_ramdisk_size = 0xc4, e820_entries = 0x1e8, e820_table = 0x2d0;
+constexpr u64 acpi_rsdp_addr = 0x70, ext_ramdisk_image = 0xc0, ext_ramdisk_size = 0xc4, e820_entries = 0x1e8,
+              e820_table = 0x2d0;
 constexpr u64 e820_entry_bytes = 20, e820_capacity = 128;
 }  // namespace zero_page
 
@@ -51,8 +52,8 @@ void write_memory_map(std::span<u8> page, std::span<const MemoryMapEntry> map) {
   }
 }
 
-std::array<u8, page_size> make_zero_page(const BzImage& image, GuestPhysical kernel, GuestPhysical initrd, u64 initrd_bytes,
-                                         const BootEnvironment& environment) {
+std::array<u8, page_size> make_zero_page(const BzImage& image, GuestPhysical kernel, GuestPhysical initrd,
+                                         u64 initrd_bytes, const BootEnvironment& environment) {
   std::array<u8, page_size> page{};
   std::ranges::copy(image.setup_header, page.begin() + setup::header_begin);
   store<u64>(page, zero_page::acpi_rsdp_addr, environment.acpi_rsdp);
@@ -76,11 +77,13 @@ Result<x86::X86State> boot_linux(Dma& memory, const BzImage& image, NamedBytes k
   const BootLayout& layout = environment.layout;
   FreeMemory free(environment.memory_map, kernel_floor);
   const GuestPhysical address = TRY(place_kernel(free, image, kernel));
-  if (!memory.write(address, image.kernel.data(), image.kernel.size())) return fail("the memory map names RAM where there is none");
+  if (!memory.write(address, image.kernel.data(), image.kernel.size()))
+    return fail("the memory map names RAM where there is none");
 
   const bool above_4g = image.has_64_bit_entry && image.initrd_may_be_above_4g;
-  const GuestPhysical initrd_address =
-      initrd.bytes.empty() ? 0 : TRY(place_initrd(memory, free, initrd, image.initrd_end_limit, above_4g));
+  const GuestPhysical initrd_address = initrd.bytes.empty()
+                                           ? 0
+                                           : TRY(place_initrd(memory, free, initrd, image.initrd_end_limit, above_4g));
   TRY(write_command_line(memory, layout, command_line, image.command_line_limit));
   memory.write(layout.boot_info, make_zero_page(image, address, initrd_address, initrd.bytes.size(), environment));
 

@@ -34,7 +34,8 @@ bool write_zeros(Dma& memory, GuestPhysical address, u64 size) {
 Result<> load_segments(Dma& memory, FreeMemory& free, const ElfImage& image, NamedBytes kernel) {
   for (const ElfImage::Segment& segment : image.segments) {
     if (segment.physical_address < kernel_floor) {
-      return fail(fmt::format("cannot boot '{}': it loads a segment to {:#x}, below 1 MiB", kernel.name, segment.physical_address));
+      return fail(fmt::format("cannot boot '{}': it loads a segment to {:#x}, below 1 MiB", kernel.name,
+                              segment.physical_address));
     }
     if (!free.take(segment.physical_address, segment.memory_size)) {
       return does_not_fit(kernel, segment.memory_size, segment.physical_address);
@@ -54,16 +55,20 @@ std::vector<u8> make_start_info(const BootEnvironment& environment, GuestPhysica
   const BootLayout& layout = environment.layout;
   const u64 modules = initrd_bytes != 0 ? 1 : 0;
   ByteWriter out;
-  out.u32_(start_info_magic).u32_(start_info_version)
-      .u32_(0)                                             // flags
-      .u32_(modules).u64_(modules != 0 ? layout.boot_info + start_info_bytes : 0)
-      .u64_(layout.command_line).u64_(environment.acpi_rsdp)
-      .u64_(layout.boot_info + start_info_bytes + module_bytes).u32_(environment.memory_map.size())
-      .u32_(0);
+  out.dword(start_info_magic)                                         // magic
+      .dword(start_info_version)                                      // version
+      .dword(0)                                                       // flags
+      .dword(modules)                                                 // nr_modules
+      .qword(modules != 0 ? layout.boot_info + start_info_bytes : 0)  // modlist_paddr
+      .qword(layout.command_line)                                     // cmdline_paddr
+      .qword(environment.acpi_rsdp)                                   // rsdp_paddr
+      .qword(layout.boot_info + start_info_bytes + module_bytes)      // memmap_paddr
+      .dword(environment.memory_map.size())                           // memmap_entries
+      .dword(0);                                                      // reserved
   CHECK(out.size() == start_info_bytes);
-  out.u64_(initrd).u64_(initrd_bytes).u64_(0).u64_(0);     // paddr, size, cmdline_paddr, reserved
+  out.qword(initrd).qword(initrd_bytes).qword(0).qword(0);  // paddr, size, cmdline_paddr, reserved
   for (const MemoryMapEntry& entry : environment.memory_map) {
-    out.u64_(entry.base).u64_(entry.size).u32_(static_cast<u32>(entry.type)).u32_(0);
+    out.qword(entry.base).qword(entry.size).dword(static_cast<u32>(entry.type)).dword(0);
   }
   CHECK(out.size() == start_info_bytes + module_bytes + environment.memory_map.size() * memory_map_entry_bytes);
   CHECK(out.size() <= BootLayout::boot_info_bytes);  // the board's own map
@@ -78,7 +83,8 @@ Result<x86::X86State> boot_pvh(Dma& memory, const ElfImage& image, NamedBytes ke
   FreeMemory free(environment.memory_map, kernel_floor);
   TRY(load_segments(memory, free, image, kernel));
   // The start info has 64-bit module addresses, but the entry is 32-bit code: below 4 GiB.
-  const GuestPhysical initrd_address = initrd.bytes.empty() ? 0 : TRY(place_initrd(memory, free, initrd, 4 * GiB, false));
+  const GuestPhysical initrd_address = initrd.bytes.empty() ? 0
+                                                            : TRY(place_initrd(memory, free, initrd, 4 * GiB, false));
   TRY(write_command_line(memory, layout, command_line, ~u64{0}));
   const std::vector<u8> start_info = make_start_info(environment, initrd_address, initrd.bytes.size());
   memory.write(layout.boot_info, start_info.data(), start_info.size());

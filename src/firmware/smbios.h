@@ -15,8 +15,8 @@ struct SmbiosParameters {
   GuestPhysical base;  // 16-byte aligned, within 0xf0000–0xfffff, where operating systems look for the entry points
   unsigned cpus = 1;
   std::span<const MemoryMapEntry> memory_map;
-  u64 memory_bytes = 0;  // installed
-  std::string version;   // of Doppel
+  u64 memory_bytes = 0;       // installed
+  std::string version;        // of Doppel
   std::array<u8, 16> uuid{};  // in the order in which it is printed; all zero: not set
 };
 

@@ -19,7 +19,8 @@ using ::testing::HasSubstr;
 
 std::vector<u8> build(u64 memory_bytes) {
   static const std::vector<MemoryMapEntry> map{{0, 0x9fc00, MemoryType::ram}, {MiB, 511 * MiB, MemoryType::ram}};
-  SmbiosParameters parameters{.base = 0xf0000, .cpus = 2, .memory_map = map, .memory_bytes = memory_bytes, .version = "1.2.3"};
+  SmbiosParameters parameters{
+      .base = 0xf0000, .cpus = 2, .memory_map = map, .memory_bytes = memory_bytes, .version = "1.2.3"};
   for (u8 i = 0; i < 16; ++i) parameters.uuid[i] = static_cast<u8>(i * 0x11);
   return build_smbios(parameters);
 }
@@ -64,7 +65,8 @@ std::string dmidecode(u64 memory_bytes) {
   dump[5] = checksum(std::span(dump).first(24));
   dump.insert(dump.end(), block.begin() + 64, block.end());
   const std::string file = ::testing::TempDir() + "doppel-smbios-test";
-  std::ofstream(file, std::ios::binary).write(reinterpret_cast<const char*>(dump.data()), static_cast<std::streamsize>(dump.size()));
+  std::ofstream(file, std::ios::binary)
+      .write(reinterpret_cast<const char*>(dump.data()), static_cast<std::streamsize>(dump.size()));
   std::string output;
   FILE* pipe = ::popen(("PATH=$PATH:/usr/sbin:/sbin dmidecode --from-dump " + file + " 2>&1").c_str(), "r");
   for (int c; pipe != nullptr && (c = std::fgetc(pipe)) != EOF;) output.push_back(static_cast<char>(c));
@@ -74,12 +76,13 @@ std::string dmidecode(u64 memory_bytes) {
 }
 
 TEST(Smbios, Dmidecode) {
-  if (std::system("PATH=$PATH:/usr/sbin:/sbin command -v dmidecode >/dev/null 2>&1") != 0) GTEST_SKIP() << "dmidecode is not installed";
+  if (std::system("PATH=$PATH:/usr/sbin:/sbin command -v dmidecode >/dev/null 2>&1") != 0)
+    GTEST_SKIP() << "dmidecode is not installed";
   const std::string output = dmidecode(512 * MiB);
-  for (const char* expected :
-       {"SMBIOS 3.0.0 present", "Vendor: Doppel", "Product Name: Doppel PC", "Version: 1.2.3", "System is a virtual machine",
-        "UUID: 00112233-4455-6677-8899-aabbccddeeff", "Socket Designation: CPU 1", "Size: 512 MB", "Maximum Capacity: 512 MB",
-        "Range Size: 511 MB", "Status: No errors detected", "End Of Table"}) {
+  for (const char* expected : {"SMBIOS 3.0.0 present", "Vendor: Doppel", "Product Name: Doppel PC", "Version: 1.2.3",
+                               "System is a virtual machine", "UUID: 00112233-4455-6677-8899-aabbccddeeff",
+                               "Socket Designation: CPU 1", "Size: 512 MB", "Maximum Capacity: 512 MB",
+                               "Range Size: 511 MB", "Status: No errors detected", "End Of Table"}) {
     EXPECT_THAT(output, HasSubstr(expected));
   }
   EXPECT_EQ(output.find("OUT OF SPEC"), std::string::npos);

@@ -21,8 +21,15 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 Parameters parameters(unsigned cpus) {
-  return {.base = 0xe0000, .cpus = cpus, .pm1a_event = 0x600, .pm1a_control = 0x604, .pm_timer = 0x608, .gpe0 = 0x60c,
-          .memory_window = {0xc000'0000, 0xfec0'0000}, .high_memory_window = {u64{1} << 36, u64{1} << 37}, .fw_cfg = true,
+  return {.base = 0xe0000,
+          .cpus = cpus,
+          .pm1a_event = 0x600,
+          .pm1a_control = 0x604,
+          .pm_timer = 0x608,
+          .gpe0 = 0x60c,
+          .memory_window = {0xc000'0000, 0xfec0'0000},
+          .high_memory_window = {u64{1} << 36, u64{1} << 37},
+          .fw_cfg = true,
           .other_ports = {{0x600, 64}}};
 }
 
@@ -109,7 +116,9 @@ TEST_F(Acpica, TakesTheTablesApartAndPutsThemTogether) {
 
 // acpiexec's registers read as zero until they are written: the PIRQs start out routed to interrupt 0.
 TEST_F(Acpica, RunsTheMethods) {
-  const std::string output = run("cd " + folder.string() + R"( && acpiexec -b ')"
+  const std::string output = run(
+      "cd " + folder.string() +
+      R"( && acpiexec -b ')"
       R"(evaluate \_SB.LNKB._STA; evaluate \_SB.LNKB._DIS; evaluate \_SB.LNKB._STA; evaluate \_SB.LNKB._CRS;)"
       R"(evaluate \_PIC 1; evaluate \_SB.PCI0._PRT; resources \_SB.LNKC; evaluate \_S5' DSDT.aml)");
   auto after = [&, at = std::size_t{0}](const char* expected) mutable {

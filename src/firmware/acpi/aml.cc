@@ -51,20 +51,20 @@ Term integer(u64 value) {
   if (value == 1) return {op::one};
   ByteWriter out;
   if (value <= 0xff) {
-    out.u8_(op::byte).u8_(value);
+    out.byte(op::byte).byte(value);
   } else if (value <= 0xffff) {
-    out.u8_(op::word).u16_(value);
+    out.byte(op::word).word(value);
   } else if (value <= 0xffff'ffff) {
-    out.u8_(op::dword).u32_(value);
+    out.byte(op::dword).dword(value);
   } else {
-    out.u8_(op::qword).u64_(value);
+    out.byte(op::qword).qword(value);
   }
   return out.take();
 }
 
 Term string(std::string_view text) {
   ByteWriter out;
-  out.u8_(op::string).text(text, text.size()).u8_(0);
+  out.byte(op::string).text(text, text.size()).byte(0);
   return out.take();
 }
 
@@ -73,13 +73,12 @@ Term eisa_id(std::string_view id) {
   CHECK(id.size() == 7);
   const auto letter = [&](unsigned i) { return static_cast<u32>(id[i] - 'A' + 1) & 0x1f; };
   const auto digit = [&](unsigned i) { return static_cast<u32>(id[i] <= '9' ? id[i] - '0' : id[i] - 'A' + 10) & 0xf; };
-  const u32 value = letter(0) << 26 | letter(1) << 21 | letter(2) << 16 | digit(3) << 12 | digit(4) << 8 | digit(5) << 4 | digit(6);
+  const u32 value = letter(0) << 26 | letter(1) << 21 | letter(2) << 16 | digit(3) << 12 | digit(4) << 8 |
+                    digit(5) << 4 | digit(6);
   return integer(__builtin_bswap32(value));
 }
 
-Term buffer(std::span<const u8> contents) {
-  return sized({op::buffer}, terms(integer(contents.size()), contents));
-}
+Term buffer(std::span<const u8> contents) { return sized({op::buffer}, terms(integer(contents.size()), contents)); }
 
 Term package(const std::vector<Term>& elements) {
   CHECK(elements.size() <= 0xff);
@@ -158,14 +157,18 @@ Term local(unsigned index) { return {static_cast<u8>(op::local0 + index)}; }
 Term return_(const Term& value) { return terms(bytes({op::return_}), value); }
 Term store(const Term& value, const Term& target) { return terms(bytes({op::store}), value, target); }
 Term or_(const Term& left, const Term& right, const Term& target) { return with_target(op::or_, left, right, target); }
-Term and_(const Term& left, const Term& right, const Term& target) { return with_target(op::and_, left, right, target); }
+Term and_(const Term& left, const Term& right, const Term& target) {
+  return with_target(op::and_, left, right, target);
+}
 Term shift_left(const Term& value, const Term& count, const Term& target) {
   return with_target(op::shift_left, value, count, target);
 }
 Term find_set_right_bit(const Term& value, const Term& target) {
   return with_target(op::find_set_right_bit, value, {}, target);
 }
-Term subtract(const Term& left, const Term& right, const Term& target) { return with_target(op::subtract, left, right, target); }
+Term subtract(const Term& left, const Term& right, const Term& target) {
+  return with_target(op::subtract, left, right, target);
+}
 Term logical_not(const Term& value) { return terms(bytes({op::logical_not}), value); }
 
 }  // namespace doppel::firmware::aml

@@ -43,9 +43,13 @@ Term if_(const Term& condition, const Term& body);
 Term else_(const Term& body);
 }  // namespace detail
 template <class... Terms>
-Term scope(std::string_view where, const Terms&... body) { return detail::scope(where, terms(body...)); }
+Term scope(std::string_view where, const Terms&... body) {
+  return detail::scope(where, terms(body...));
+}
 template <class... Terms>
-Term device(std::string_view where, const Terms&... body) { return detail::device(where, terms(body...)); }
+Term device(std::string_view where, const Terms&... body) {
+  return detail::device(where, terms(body...));
+}
 template <class... Terms>
 Term method(std::string_view where, unsigned arguments, const Terms&... body) {
   return detail::method(where, arguments, false, terms(body...));
@@ -58,15 +62,22 @@ Term serialized_method(std::string_view where, unsigned arguments, const Terms&.
 
 enum class Space : u8 { system_memory = 0, system_io = 1, pci_config = 2 };
 Term operation_region(std::string_view where, Space space, u64 offset, u64 bytes);
-struct FieldUnit { std::string_view name; unsigned bits; };  // an empty name leaves the bits out
+struct FieldUnit {
+  std::string_view name;
+  unsigned bits;
+};                                                                                 // an empty name leaves the bits out
 Term byte_field(std::string_view region, std::initializer_list<FieldUnit> units);  // ByteAcc, NoLock, Preserve
 Term create_dword_field(const Term& buffer, u64 byte_offset, std::string_view name);
 
 // ---- statements and expressions ----
 template <class... Terms>
-Term if_(const Term& condition, const Terms&... body) { return detail::if_(condition, terms(body...)); }
+Term if_(const Term& condition, const Terms&... body) {
+  return detail::if_(condition, terms(body...));
+}
 template <class... Terms>
-Term else_(const Terms&... body) { return detail::else_(terms(body...)); }
+Term else_(const Terms&... body) {
+  return detail::else_(terms(body...));
+}
 Term arg(unsigned index);
 Term local(unsigned index);
 Term return_(const Term& value);
@@ -83,8 +94,8 @@ Term resource_template(const std::vector<Term>& descriptors);  // a buffer with 
 enum class Sharing : u8 { exclusive = 0, shared = 1 };
 enum class Trigger : u8 { level = 0, edge = 1 };
 enum class Polarity : u8 { active_high = 0, active_low = 1 };
-Term io(u16 base, u8 bytes);                                           // IO (Decode16, base, base, 1, bytes)
-Term irq_no_flags(unsigned irq);                                       // an ISA interrupt: edge, active high, exclusive
+Term io(u16 base, u8 bytes);      // IO (Decode16, base, base, 1, bytes)
+Term irq_no_flags(unsigned irq);  // an ISA interrupt: edge, active high, exclusive
 Term interrupts(std::span<const u32> gsis, Trigger trigger, Polarity polarity, Sharing sharing);
 Term memory32_fixed(bool writable, u32 base, u32 bytes);
 // Address space windows that a bridge passes on; [first, last] inclusive.

@@ -30,11 +30,11 @@ Term serial_port(unsigned number, u16 base, unsigned irq) {
 }
 
 Term isa_bridge(const Parameters& parameters) {
-  Term devices = terms(
-      isa_device("PIC", "PNP0000", {io(0x20, 2), io(0xa0, 2), io(0x4d0, 2), irq_no_flags(2)}),
-      isa_device("TIMR", "PNP0100", {io(0x40, 4), irq_no_flags(0)}),
-      isa_device("RTC", "PNP0B00", {io(0x70, 2), irq_no_flags(8)}));
-  if (parameters.keyboard) devices = terms(devices, isa_device("KBD", "PNP0303", {io(0x60, 1), io(0x64, 1), irq_no_flags(1)}));
+  Term devices = terms(isa_device("PIC", "PNP0000", {io(0x20, 2), io(0xa0, 2), io(0x4d0, 2), irq_no_flags(2)}),
+                       isa_device("TIMR", "PNP0100", {io(0x40, 4), irq_no_flags(0)}),
+                       isa_device("RTC", "PNP0B00", {io(0x70, 2), irq_no_flags(8)}));
+  if (parameters.keyboard)
+    devices = terms(devices, isa_device("KBD", "PNP0303", {io(0x60, 1), io(0x64, 1), irq_no_flags(1)}));
   if (parameters.mouse) devices = terms(devices, isa_device("MOU", "PNP0F13", {irq_no_flags(12)}));
   if (parameters.serial_ports >= 1) devices = terms(devices, serial_port(1, 0x3f8, 4));
   if (parameters.serial_ports >= 2) devices = terms(devices, serial_port(2, 0x2f8, 3));
@@ -70,12 +70,11 @@ Term host_bridge(const Parameters& parameters) {
       dword_memory(true, 0xa0000, 0xbffff),
   };
   const Window low = parameters.memory_window, high = parameters.high_memory_window;
-  if (low.base != low.end) windows.push_back(dword_memory(false, static_cast<u32>(low.base), static_cast<u32>(low.end - 1)));
+  if (low.base != low.end)
+    windows.push_back(dword_memory(false, static_cast<u32>(low.base), static_cast<u32>(low.end - 1)));
   if (high.base != high.end) windows.push_back(qword_memory(true, high.base, high.end - 1));
-  return device("PCI0",
-                name("_HID", eisa_id("PNP0A03")), name("_UID", integer(0)), name("_BBN", integer(0)),
-                name("_CRS", resource_template(windows)),
-                name("PRTA", routing(parameters, true)),
+  return device("PCI0", name("_HID", eisa_id("PNP0A03")), name("_UID", integer(0)), name("_BBN", integer(0)),
+                name("_CRS", resource_template(windows)), name("PRTA", routing(parameters, true)),
                 name("PRTP", routing(parameters, false)),
                 method("_PRT", 0, if_(path("\\PICF"), return_(path("PRTA"))), return_(path("PRTP"))),
                 isa_bridge(parameters));
@@ -91,19 +90,17 @@ Term link_resource(const std::vector<u32>& irqs) {
 // A PIRQ's routing register as a device that can be set, so that the PIC mode has interrupts too.
 Term link_device(const Parameters& parameters, unsigned pirq) {
   const Term routed = path("\\_SB.PCI0.ISA." + register_name(pirq));
-  return device(link_name(pirq),
-                name("_HID", eisa_id("PNP0C0F")), name("_UID", integer(pirq + 1)), name("_PRS", link_resource(parameters.pirq_choices)),
-                method("_STA", 0, if_(and_(routed, integer(pirq_unrouted)), return_(integer(0x9))), return_(integer(0xb))),
-                method("_DIS", 0, or_(routed, integer(pirq_unrouted), routed)),
-                serialized_method("_CRS", 0,
-                                  store(link_resource(std::vector<u32>{0}), local(0)),
-                                  create_dword_field(local(0), interrupt_number_offset, "IRQN"),
-                                  if_(logical_not(and_(routed, integer(pirq_unrouted))),
-                                      and_(routed, integer(0xf), path("IRQN"))),
-                                  return_(local(0))),
-                serialized_method("_SRS", 1,
-                                  create_dword_field(arg(0), interrupt_number_offset, "IRQN"),
-                                  store(path("IRQN"), routed)));
+  return device(
+      link_name(pirq), name("_HID", eisa_id("PNP0C0F")), name("_UID", integer(pirq + 1)),
+      name("_PRS", link_resource(parameters.pirq_choices)),
+      method("_STA", 0, if_(and_(routed, integer(pirq_unrouted)), return_(integer(0x9))), return_(integer(0xb))),
+      method("_DIS", 0, or_(routed, integer(pirq_unrouted), routed)),
+      serialized_method("_CRS", 0, store(link_resource(std::vector<u32>{0}), local(0)),
+                        create_dword_field(local(0), interrupt_number_offset, "IRQN"),
+                        if_(logical_not(and_(routed, integer(pirq_unrouted))), and_(routed, integer(0xf), path("IRQN"))),
+                        return_(local(0))),
+      serialized_method("_SRS", 1, create_dword_field(arg(0), interrupt_number_offset, "IRQN"),
+                        store(path("IRQN"), routed)));
 }
 
 // Resources that no other device describes, so that nothing else is put there.
@@ -120,7 +117,8 @@ Term motherboard(const Parameters& parameters) {
 std::vector<u8> build_dsdt_body(const Parameters& parameters) {
   Term system;
   for (unsigned cpu = 0; cpu < parameters.cpus; ++cpu) {
-    system = terms(system, device("CPU" + std::to_string(cpu), name("_HID", string("ACPI0007")), name("_UID", integer(cpu))));
+    system = terms(system,
+                   device("CPU" + std::to_string(cpu), name("_HID", string("ACPI0007")), name("_UID", integer(cpu))));
   }
   for (unsigned pirq = 0; pirq < pirqs; ++pirq) system = terms(system, link_device(parameters, pirq));
   if (parameters.hpet != 0) {
@@ -128,9 +126,9 @@ std::vector<u8> build_dsdt_body(const Parameters& parameters) {
   }
   return terms(
       // The operating system says which interrupt model it uses: 0 the PIC, 1 the I/O APIC.
-      name("PICF", integer(0)),
-      method("_PIC", 1, store(arg(0), path("PICF"))),
-      name("_S5", package({integer(parameters.s5_sleep_type), integer(parameters.s5_sleep_type), integer(0), integer(0)})),
+      name("PICF", integer(0)), method("_PIC", 1, store(arg(0), path("PICF"))),
+      name("_S5",
+           package({integer(parameters.s5_sleep_type), integer(parameters.s5_sleep_type), integer(0), integer(0)})),
       scope("\\_SB", host_bridge(parameters), system, motherboard(parameters)));
 }
 

@@ -9,12 +9,18 @@
 
 namespace doppel::firmware::acpi {
 
-struct PortRange { u16 base; u8 bytes; };
-struct Window { u64 base; u64 end; };  // [base, end); empty: base == end
+struct PortRange {
+  u16 base;
+  u8 bytes;
+};
+struct Window {
+  u64 base;
+  u64 end;
+};  // [base, end); empty: base == end
 
 struct Parameters {
   GuestPhysical base;  // of everything; the RSDP comes first: 16-byte aligned and within 0xe0000–0xfffff to be found there
-  unsigned cpus = 1;   // their local APIC IDs and processor UIDs are 0, 1, …
+  unsigned cpus = 1;  // their local APIC IDs and processor UIDs are 0, 1, …
 
   // Interrupts. ISA interrupt 0 arrives at GSI 2, the SCI at its own GSI, level and active high; the others are identical.
   u32 local_apic = 0xfee0'0000;
@@ -33,13 +39,13 @@ struct Parameters {
   u8 rtc_century = 0x32;                         // index in CMOS RAM
 
   // PCI 00. The I/O window is all ports but the configuration ports.
-  Window memory_window;        // below 4 GiB
+  Window memory_window;  // below 4 GiB
   Window high_memory_window{};
 
   // Devices on the ISA bus.
-  unsigned serial_ports = 2;   // COM1, COM2
+  unsigned serial_ports = 2;  // COM1, COM2
   bool keyboard = true, mouse = true, vga = false;
-  bool fw_cfg = false;         // 0x510–0x51b
+  bool fw_cfg = false;                   // 0x510–0x51b
   std::vector<PortRange> other_ports{};  // decoded by the board and described nowhere else
 };
 

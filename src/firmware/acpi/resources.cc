@@ -21,9 +21,10 @@ constexpr u8 io_entire_range = 0x03;
 Term address_space(u8 tag, unsigned width, AddressType type, u8 specific, u64 first, u64 last) {
   CHECK(first <= last);
   ByteWriter out;
-  out.u8_(tag).u16_(3 + 5 * width).u8_(static_cast<u8>(type)).u8_(fixed_minimum_and_maximum).u8_(specific);
-  for (const u64 number : {u64{0}, first, last, u64{0}, last - first + 1}) {  // granularity, min, max, translation, length
-    for (unsigned i = 0; i < width; ++i) out.u8_(number >> (8 * i));
+  out.byte(tag).word(3 + 5 * width).byte(static_cast<u8>(type)).byte(fixed_minimum_and_maximum).byte(specific);
+  for (const u64 number :
+       {u64{0}, first, last, u64{0}, last - first + 1}) {  // granularity, min, max, translation, length
+    for (unsigned i = 0; i < width; ++i) out.byte(number >> (8 * i));
   }
   return out.take();
 }
@@ -38,35 +39,40 @@ Term resource_template(const std::vector<Term>& descriptors) {
 Term io(u16 base, u8 bytes) {
   constexpr u8 decodes_16_bits = 1;
   ByteWriter out;
-  out.u8_(tag::io).u8_(decodes_16_bits).u16_(base).u16_(base).u8_(1).u8_(bytes);
+  out.byte(tag::io).byte(decodes_16_bits).word(base).word(base).byte(1).byte(bytes);
   return out.take();
 }
 
 Term irq_no_flags(unsigned irq) {
   CHECK(irq < 16);
   ByteWriter out;
-  out.u8_(tag::irq_no_flags).u16_(u64{1} << irq);
+  out.byte(tag::irq_no_flags).word(u64{1} << irq);
   return out.take();
 }
 
 Term interrupts(std::span<const u32> gsis, Trigger trigger, Polarity polarity, Sharing sharing) {
   constexpr unsigned consumer = 1;
   ByteWriter out;
-  out.u8_(tag::interrupt).u16_(2 + 4 * gsis.size());
-  out.u8_(consumer | static_cast<unsigned>(trigger) << 1 | static_cast<unsigned>(polarity) << 2 | static_cast<unsigned>(sharing) << 3);
-  out.u8_(gsis.size());
-  for (const u32 gsi : gsis) out.u32_(gsi);
+  out.byte(tag::interrupt).word(2 + 4 * gsis.size());
+  out.byte(consumer | static_cast<unsigned>(trigger) << 1 | static_cast<unsigned>(polarity) << 2 |
+           static_cast<unsigned>(sharing) << 3);
+  out.byte(gsis.size());
+  for (const u32 gsi : gsis) out.dword(gsi);
   return out.take();
 }
 
 Term memory32_fixed(bool writable, u32 base, u32 bytes) {
   ByteWriter out;
-  out.u8_(tag::memory32_fixed).u16_(9).u8_(writable).u32_(base).u32_(bytes);
+  out.byte(tag::memory32_fixed).word(9).byte(writable).dword(base).dword(bytes);
   return out.take();
 }
 
-Term word_bus_number(u16 first, u16 last) { return address_space(tag::word_address, 2, AddressType::bus_number, 0, first, last); }
-Term word_io(u16 first, u16 last) { return address_space(tag::word_address, 2, AddressType::io, io_entire_range, first, last); }
+Term word_bus_number(u16 first, u16 last) {
+  return address_space(tag::word_address, 2, AddressType::bus_number, 0, first, last);
+}
+Term word_io(u16 first, u16 last) {
+  return address_space(tag::word_address, 2, AddressType::io, io_entire_range, first, last);
+}
 
 Term dword_memory(bool cacheable, u32 first, u32 last) {
   const u8 specific = memory_writable | (cacheable ? memory_cacheable : 0);

@@ -16,7 +16,15 @@ constexpr u64 table_alignment = 16, facs_alignment = 64;
 // §5.2.6. Length and checksum are put in by finish().
 ByteWriter begin_table(std::string_view signature, u8 revision) {
   ByteWriter out;
-  out.text(signature, 4).u32_(0).u8_(revision).u8_(0).text("DOPPEL", 6).text("DOPPELPC", 8).u32_(1).text("DPPL", 4).u32_(1);
+  out.text(signature, 4)
+      .dword(0)
+      .byte(revision)
+      .byte(0)
+      .text("DOPPEL", 6)
+      .text("DOPPELPC", 8)
+      .dword(1)
+      .text("DPPL", 4)
+      .dword(1);
   CHECK(out.size() == header_bytes);
   return out;
 }
@@ -31,13 +39,13 @@ std::vector<u8> finish(ByteWriter& table) {
 enum class AccessSize : u8 { undefined = 0, byte = 1, word = 2, dword = 3 };
 void put_port(ByteWriter& out, u64 port, unsigned bits, AccessSize access) {
   constexpr u8 system_io = 1;
-  out.u8_(system_io).u8_(bits).u8_(0).u8_(static_cast<u8>(access)).u64_(port);
+  out.byte(system_io).byte(bits).byte(0).byte(static_cast<u8>(access)).qword(port);
 }
 void put_no_address(ByteWriter& out) { out.zeros(12); }
 
 std::vector<u8> make_facs() {
   ByteWriter out;
-  out.text("FACS", 4).u32_(facs_bytes).zeros(24).u8_(2).zeros(31);  // version 2, §5.2.10
+  out.text("FACS", 4).dword(facs_bytes).zeros(24).byte(2).zeros(31);  // version 2, §5.2.10
   CHECK(out.size() == facs_bytes);
   return out.take();
 }
@@ -46,7 +54,8 @@ std::vector<u8> make_facs() {
 u32 fadt_flags() {
   constexpr u32 wbinvd = 1 << 0, c1_works = 1 << 2, no_sleep_button = 1 << 5, no_rtc_wake_status = 1 << 6,
                 timer_has_32_bits = 1 << 8, reset_register = 1 << 10;
-  return wbinvd | c1_works | no_sleep_button | no_rtc_wake_status | timer_has_32_bits | reset_register;  // power button: fixed
+  return wbinvd | c1_works | no_sleep_button | no_rtc_wake_status | timer_has_32_bits |
+         reset_register;  // power button: fixed
 }
 
 u16 boot_flags(const Parameters& parameters) {
@@ -60,28 +69,61 @@ std::vector<u8> make_fadt(const Parameters& parameters, GuestPhysical facs, Gues
   constexpr u16 reset_port = 0xcf9;
   constexpr u8 reset_value = 6;
   ByteWriter out = begin_table("FACP", 6);
-  out.u32_(facs).u32_(dsdt).u8_(0).u8_(profile_desktop).u16_(parameters.sci)
-      .u32_(0).u8_(0).u8_(0).u8_(0).u8_(0)  // SMI_CMD and its values: none
-      .u32_(parameters.pm1a_event).u32_(0).u32_(parameters.pm1a_control).u32_(0).u32_(0).u32_(parameters.pm_timer)
-      .u32_(parameters.gpe0).u32_(0)
-      .u8_(pm1_event_bytes).u8_(pm1_control_bytes).u8_(0).u8_(pm_timer_bytes).u8_(parameters.gpe0_bytes).u8_(0).u8_(0).u8_(0)
-      .u16_(no_c2).u16_(no_c3).u16_(0).u16_(0)  // FLUSH_SIZE, FLUSH_STRIDE: WBINVD works
-      .u8_(0).u8_(0).u8_(0).u8_(0).u8_(parameters.rtc_century)  // DUTY_*, DAY_ALRM, MON_ALRM
-      .u16_(boot_flags(parameters)).u8_(0).u32_(fadt_flags());
-  put_port(out, reset_port, 8, AccessSize::byte);
-  out.u8_(reset_value).u16_(0).u8_(5);   // ARM boot flags; minor version: 6.5
-  out.u64_(0).u64_(dsdt);                // the FACS is in its 32-bit field; only one of the two may be set
+  out.dword(facs)                                  // FIRMWARE_CTRL
+      .dword(dsdt)                                 // DSDT
+      .byte(0)                                     // reserved
+      .byte(profile_desktop)                       // Preferred_PM_Profile
+      .word(parameters.sci)                        // SCI_INT
+      .dword(0)                                    // SMI_CMD: no system management mode
+      .byte(0)                                     // ACPI_ENABLE
+      .byte(0)                                     // ACPI_DISABLE
+      .byte(0)                                     // S4BIOS_REQ
+      .byte(0)                                     // PSTATE_CNT
+      .dword(parameters.pm1a_event)                // PM1a_EVT_BLK
+      .dword(0)                                    // PM1b_EVT_BLK
+      .dword(parameters.pm1a_control)              // PM1a_CNT_BLK
+      .dword(0)                                    // PM1b_CNT_BLK
+      .dword(0)                                    // PM2_CNT_BLK
+      .dword(parameters.pm_timer)                  // PM_TMR_BLK
+      .dword(parameters.gpe0)                      // GPE0_BLK
+      .dword(0)                                    // GPE1_BLK
+      .byte(pm1_event_bytes)                       // PM1_EVT_LEN
+      .byte(pm1_control_bytes)                     // PM1_CNT_LEN
+      .byte(0)                                     // PM2_CNT_LEN
+      .byte(pm_timer_bytes)                        // PM_TMR_LEN
+      .byte(parameters.gpe0_bytes)                 // GPE0_BLK_LEN
+      .byte(0)                                     // GPE1_BLK_LEN
+      .byte(0)                                     // GPE1_BASE
+      .byte(0)                                     // CST_CNT
+      .word(no_c2)                                 // P_LVL2_LAT
+      .word(no_c3)                                 // P_LVL3_LAT
+      .word(0)                                     // FLUSH_SIZE: not used, WBINVD works
+      .word(0)                                     // FLUSH_STRIDE
+      .byte(0)                                     // DUTY_OFFSET
+      .byte(0)                                     // DUTY_WIDTH
+      .byte(0)                                     // DAY_ALRM
+      .byte(0)                                     // MON_ALRM
+      .byte(parameters.rtc_century)                // CENTURY
+      .word(boot_flags(parameters))                // IAPC_BOOT_ARCH
+      .byte(0)                                     // reserved
+      .dword(fadt_flags());                        // Flags
+  put_port(out, reset_port, 8, AccessSize::byte);  // RESET_REG
+  out.byte(reset_value)                            // RESET_VALUE
+      .word(0)                                     // ARM_BOOT_ARCH
+      .byte(5)                                     // FADT minor version: 6.5
+      .qword(0)                                    // X_FIRMWARE_CTRL: the FACS is in its 32-bit field
+      .qword(dsdt);                                // X_DSDT
   put_port(out, parameters.pm1a_event, 8 * pm1_event_bytes, AccessSize::word);
-  put_no_address(out);
+  put_no_address(out);  // X_PM1b_EVT_BLK
   put_port(out, parameters.pm1a_control, 8 * pm1_control_bytes, AccessSize::word);
-  put_no_address(out);
-  put_no_address(out);
+  put_no_address(out);  // X_PM1b_CNT_BLK
+  put_no_address(out);  // X_PM2_CNT_BLK
   put_port(out, parameters.pm_timer, 8 * pm_timer_bytes, AccessSize::dword);
   put_port(out, parameters.gpe0, 8u * parameters.gpe0_bytes, AccessSize::byte);
-  put_no_address(out);
-  put_no_address(out);                   // sleep control and status: hardware-reduced ACPI only
-  put_no_address(out);
-  out.text("DOPPEL", 8, '\0');
+  put_no_address(out);          // X_GPE1_BLK
+  put_no_address(out);          // SLEEP_CONTROL_REG: hardware-reduced ACPI only
+  put_no_address(out);          // SLEEP_STATUS_REG
+  out.text("DOPPEL", 8, '\0');  // Hypervisor Vendor Identity
   CHECK(out.size() == fadt_bytes);
   return finish(out);
 }
@@ -94,21 +136,22 @@ std::vector<u8> make_madt(const Parameters& parameters) {
   constexpr u8 isa_bus = 0, all_processors = 0xff, lint1 = 1;
   constexpr u32 timer_gsi = 2;
   ByteWriter out = begin_table("APIC", 5);
-  out.u32_(parameters.local_apic).u32_(has_8259s);
-  for (unsigned cpu = 0; cpu < parameters.cpus; ++cpu) out.u8_(type_local_apic).u8_(8).u8_(cpu).u8_(cpu).u32_(enabled);
-  out.u8_(type_io_apic).u8_(12).u8_(parameters.io_apic_id).u8_(0).u32_(parameters.io_apic).u32_(0);
-  out.u8_(type_source_override).u8_(10).u8_(isa_bus).u8_(0).u32_(timer_gsi).u16_(conforms_to_bus);
-  out.u8_(type_source_override).u8_(10).u8_(isa_bus).u8_(parameters.sci).u32_(parameters.sci).u16_(active_high_level);
-  out.u8_(type_local_apic_nmi).u8_(6).u8_(all_processors).u16_(conforms_to_bus).u8_(lint1);
+  out.dword(parameters.local_apic).dword(has_8259s);
+  for (unsigned cpu = 0; cpu < parameters.cpus; ++cpu)
+    out.byte(type_local_apic).byte(8).byte(cpu).byte(cpu).dword(enabled);
+  out.byte(type_io_apic).byte(12).byte(parameters.io_apic_id).byte(0).dword(parameters.io_apic).dword(0);
+  out.byte(type_source_override).byte(10).byte(isa_bus).byte(0).dword(timer_gsi).word(conforms_to_bus);
+  out.byte(type_source_override).byte(10).byte(isa_bus).byte(parameters.sci).dword(parameters.sci).word(active_high_level);
+  out.byte(type_local_apic_nmi).byte(6).byte(all_processors).word(conforms_to_bus).byte(lint1);
   return finish(out);
 }
 
 std::vector<u8> make_hpet(const Parameters& parameters) {
   constexpr u16 minimum_tick = 0x80;
   ByteWriter out = begin_table("HPET", 1);
-  out.u32_(parameters.hpet_id);
-  out.u8_(0).u8_(64).u8_(0).u8_(0).u64_(parameters.hpet);  // memory space
-  out.u8_(0).u16_(minimum_tick).u8_(0);
+  out.dword(parameters.hpet_id);
+  out.byte(0).byte(64).byte(0).byte(0).qword(parameters.hpet);  // memory space
+  out.byte(0).word(minimum_tick).byte(0);
   return finish(out);
 }
 
@@ -121,7 +164,7 @@ std::vector<u8> make_dsdt(const Parameters& parameters) {
 // RSDT and XSDT, §5.2.7 and §5.2.8: the same list with addresses of 4 or 8 bytes.
 std::vector<u8> make_list(std::string_view signature, const std::vector<GuestPhysical>& tables, bool wide) {
   ByteWriter out = begin_table(signature, 1);
-  for (const GuestPhysical table : tables) wide ? out.u64_(table) : out.u32_(table);
+  for (const GuestPhysical table : tables) wide ? out.qword(table) : out.dword(table);
   return finish(out);
 }
 
@@ -129,7 +172,7 @@ std::vector<u8> make_list(std::string_view signature, const std::vector<GuestPhy
 std::vector<u8> make_rsdp(GuestPhysical rsdt, GuestPhysical xsdt) {
   constexpr u64 acpi_1_bytes = 20;
   ByteWriter out;
-  out.text("RSD PTR ", 8).u8_(0).text("DOPPEL", 6).u8_(2).u32_(rsdt).u32_(rsdp_bytes).u64_(xsdt).zeros(4);
+  out.text("RSD PTR ", 8).byte(0).text("DOPPEL", 6).byte(2).dword(rsdt).dword(rsdp_bytes).qword(xsdt).zeros(4);
   CHECK(out.size() == rsdp_bytes);
   store<u8>(out.bytes(), 8, checksum(out.bytes().first(acpi_1_bytes)));
   store<u8>(out.bytes(), 32, checksum(out.bytes()));

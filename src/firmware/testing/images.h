@@ -76,27 +76,37 @@ struct ElfShape {
 inline std::vector<u8> elf(const ElfShape& shape = {}) {
   constexpr u64 note_offset = 0x140, code_offset = 0x160, code_bytes = 0x40;
   const unsigned word = shape.wide ? 8 : 4;
-  const auto put_word = [&](ByteWriter& out, u64 value) { word == 8 ? out.u64_(value) : out.u32_(value); };
+  const auto put_word = [&](ByteWriter& out, u64 value) { word == 8 ? out.qword(value) : out.dword(value); };
   const auto put_segment = [&](ByteWriter& out, u32 type, u64 offset, u64 address, u64 file_size, u64 memory_size) {
     constexpr u32 flags = 5, alignment = 4;
-    out.u32_(type);
-    if (shape.wide) out.u32_(flags);
+    out.dword(type);
+    if (shape.wide) out.dword(flags);
     for (const u64 value : {offset, address, address, file_size, memory_size}) put_word(out, value);
-    if (!shape.wide) out.u32_(flags);
+    if (!shape.wide) out.dword(flags);
     put_word(out, alignment);
   };
   const u64 header_bytes = shape.wide ? 64 : 52, entry_bytes = shape.wide ? 56 : 32;
   const u8 elf_class = shape.elf_class != 0 ? shape.elf_class : shape.wide ? 2 : 1;
   ByteWriter out;
-  out.text("\x7f" "ELF", 4).u8_(elf_class).u8_(1).u8_(1).zeros(9).u16_(shape.type).u16_(shape.machine).u32_(1);
+  out.text(
+         "\x7f"
+         "ELF",
+         4)
+      .byte(elf_class)
+      .byte(1)
+      .byte(1)
+      .zeros(9)
+      .word(shape.type)
+      .word(shape.machine)
+      .dword(1);
   for (const u64 value : {u64{0}, header_bytes, u64{0}}) put_word(out, value);  // entry, program headers, sections
-  out.u32_(0).u16_(header_bytes).u16_(entry_bytes).u16_(shape.program_headers).zeros(6);
+  out.dword(0).word(header_bytes).word(entry_bytes).word(shape.program_headers).zeros(6);
   put_segment(out, 1, code_offset, shape.physical_address, code_bytes, shape.memory_size);
   put_segment(out, 4, note_offset, 0, 20, 20);
   put_segment(out, shape.second_segment != 0 ? 1 : 0, code_offset, shape.second_segment, code_bytes, code_bytes);
   out.zeros(note_offset - out.size());
-  out.u32_(shape.note_name_size).u32_(4).u32_(shape.note_type).text("Xen", 4, '\0').u32_(shape.entry);
-  out.zeros(code_offset - out.size()).u32_(0xc0de'0001).zeros(code_bytes - 4);
+  out.dword(shape.note_name_size).dword(4).dword(shape.note_type).text("Xen", 4, '\0').dword(shape.entry);
+  out.zeros(code_offset - out.size()).dword(0xc0de'0001).zeros(code_bytes - 4);
   return out.take();
 }
 
