@@ -44,6 +44,26 @@ struct WithMemory {
   }
 };
 
+// Where the processors of different makers differ, guests see what the host does.
+struct Habits {
+  bool codes_despite_error;  // an unmasked error sets the condition codes to "unordered" instead of leaving them
+  bool fcomi_clears_c1;      // instead of leaving it
+};
+Habits observe_host() {
+  constexpr u16 invalid_unmasked = 0x037e, negative_normal = fsw::c1 | fsw::c2;
+  u16 after_error, after_fcomi;
+  // FXAM of -1 gives C1 and C2 known values; the comparison with an empty register is the error.
+  asm volatile(
+      "fldcw %[unmasked]\n\tfld1\n\tfchs\n\tfxam\n\tfcom %%st(1)\n\tfnstsw %[error]\n\tfninit\n\t"
+      "fld1\n\tfchs\n\tfxam\n\tfcomi %%st(0), %%st\n\tfnstsw %[fcomi]\n\tfninit"
+      : [error] "=m"(after_error), [fcomi] "=m"(after_fcomi)
+      : [unmasked] "m"(invalid_unmasked)
+      : "cc", DOPPEL_X87_CLOBBERS);
+  return {.codes_despite_error = (after_error & unordered) != (negative_normal & unordered),
+          .fcomi_clears_c1 = !(after_fcomi & fsw::c1)};
+}
+const Habits habits = observe_host();
+
 struct Test {
   template <bool trapping>
   [[gnu::always_inline]] static inline u16 run(const Float80* a) {
@@ -61,16 +81,15 @@ void pop_many(Fpu& f, unsigned pops) {
 }
 
 bool underflow(Fpu& f, unsigned pops) {
-  if (!stack_fault(f, false)) return true;
-  set_conditions(f, fsw::conditions, unordered);
-  pop_many(f, pops);
+  const bool masked = stack_fault(f, false);
+  if (masked || habits.codes_despite_error) set_conditions(f, unordered, unordered);
+  if (masked) pop_many(f, pops);
   return true;
 }
 
-// Unmasked errors leave the condition codes as they were.
 void finish(Fpu& f, u16 status, unsigned pops) {
   if (suppressed(f, status)) [[unlikely]]
-    return commit(f, status);
+    return commit(f, status, habits.codes_despite_error ? fsw::conditions : fsw::c1);
   commit(f, status, fsw::conditions);
   pop_many(f, pops);
 }
@@ -109,21 +128,45 @@ void set_flags(Cpu& cpu, u16 conditions) {
                    (conditions & fsw::c3 ? x86::rflags::zf : 0));
 }
 
-template <class Operation, bool pops>
+// With exceptions unmasked, FCOMI itself runs, on the guest's flags: processors differ in what an error leaves in them.
+struct CodesAndFlags {
+  u16 status;
+  u64 flags;
+};
+template <bool quiet>
+[[gnu::noinline]] CodesAndFlags compare_trapping(u16 control, const Float80& a, const Float80& b, u64 flags) {
+  u64 rax = (flags & 0xff) << 8 | (flags & x86::rflags::of ? 0x7f : 0);
+  u16 status;
+  asm volatile(
+      "fnclex\n\tfldcw %[control]\n\tfldt %[b]\n\tfldt %[a]\n\taddb $1, %%al\n\tsahf\n\t"
+      ".if %c[quiet]\n\tfucomi %%st(1), %%st\n\t.else\n\tfcomi %%st(1), %%st\n\t.endif\n\t"
+      "lahf\n\tseto %%al\n\tfnstsw %[status]\n\tfninit"
+      : "+a"(rax), [status] "=m"(status)
+      : [a] "m"(a), [b] "m"(b), [control] "m"(control), [quiet] "i"(quiet)
+      : "cc", DOPPEL_X87_CLOBBERS);
+  return {status, (rax >> 8 & 0xff) | (rax & 1 ? x86::rflags::of : 0)};
+}
+
+template <bool quiet, bool pops>
 bool compare_to_flags(Cpu& cpu, const Op* op) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0) || empty(f, op->a)) [[unlikely]] {
-    if (!stack_fault(f, false)) return true;
-    set_flags(cpu, unordered);
-    if (pops) pop(f);
+    const bool masked = stack_fault(f, false);
+    if (masked || habits.codes_despite_error) set_flags(cpu, unordered);
+    if (masked && pops) pop(f);
     return true;
   }
-  const u16 status = on_host<Operation>(f.control, &st(f, 0), &st(f, op->a));
-  commit(f, status);
-  if (suppressed(f, status)) [[unlikely]]
-    return true;
-  set_flags(cpu, status);
-  if (pops) pop(f);
+  u16 status;
+  if ((f.control & fcw::masks) != fcw::masks) [[unlikely]] {
+    const CodesAndFlags outcome = compare_trapping<quiet>(f.control, st(f, 0), st(f, op->a), cpu.flags.pack());
+    status = outcome.status;
+    cpu.flags.unpack(outcome.flags);
+  } else {
+    status = on_host<std::conditional_t<quiet, Unordered, Ordered>>(fcw::initial, &st(f, 0), &st(f, op->a));
+    set_flags(cpu, status);
+  }
+  commit(f, status, habits.fcomi_clears_c1 ? fsw::c1 : 0);
+  if (pops && !suppressed(f, status)) pop(f);
   return true;
 }
 
@@ -166,10 +209,10 @@ constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_FUCOMPP, bind_numeric<compare_register<Unordered, 2>>},
     {ZYDIS_MNEMONIC_FICOM, bind_integer<0>},
     {ZYDIS_MNEMONIC_FICOMP, bind_integer<1>},
-    {ZYDIS_MNEMONIC_FCOMI, bind_numeric<compare_to_flags<Ordered, false>>},
-    {ZYDIS_MNEMONIC_FCOMIP, bind_numeric<compare_to_flags<Ordered, true>>},
-    {ZYDIS_MNEMONIC_FUCOMI, bind_numeric<compare_to_flags<Unordered, false>>},
-    {ZYDIS_MNEMONIC_FUCOMIP, bind_numeric<compare_to_flags<Unordered, true>>},
+    {ZYDIS_MNEMONIC_FCOMI, bind_numeric<compare_to_flags<false, false>>},
+    {ZYDIS_MNEMONIC_FCOMIP, bind_numeric<compare_to_flags<false, true>>},
+    {ZYDIS_MNEMONIC_FUCOMI, bind_numeric<compare_to_flags<true, false>>},
+    {ZYDIS_MNEMONIC_FUCOMIP, bind_numeric<compare_to_flags<true, true>>},
     {ZYDIS_MNEMONIC_FTST, bind_numeric<test>},
     {ZYDIS_MNEMONIC_FXAM, bind_numeric<examine>},
 };

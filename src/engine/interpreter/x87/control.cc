@@ -64,7 +64,8 @@ bool rotate(Cpu& cpu, const Op*) {
 template <bool pops>
 bool free_register(Cpu& cpu, const Op* op) {
   mark_empty(cpu.s.fpu, op->a);
-  if (pops) move_top(cpu.s.fpu, 1);
+  set_conditions(cpu.s.fpu, fsw::c1, 0);
+  if (pops) pop(cpu.s.fpu);
   return true;
 }
 

@@ -43,12 +43,21 @@ DOPPEL_X87_FUNCTION(Extract, "fxtract")
 // The condition codes that an operation defines besides C1.
 constexpr u16 none = 0, c2 = fsw::c2, quotient = fsw::c0 | fsw::c2 | fsw::c3;
 
+bool is_nan(const Float80& value) { return (value.sign_exponent & 0x7fff) == 0x7fff && value.significand << 1; }
+
+// A stack fault clears C2 of those that define it.
+template <u16 conditions>
+bool masked_stack_fault(Fpu& f, bool overflow) {
+  set_conditions(f, conditions & fsw::c2, 0);
+  return stack_fault(f, overflow);
+}
+
 // ST(0) = f(ST(0)).
 template <class Function, u16 conditions>
 [[gnu::noinline]] bool unary(Cpu& cpu, const Op*) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0)) {
-    if (stack_fault(f, false)) st(f, 0) = indefinite, mark_valid(f, 0);
+    if (masked_stack_fault<conditions>(f, false)) st(f, 0) = indefinite, mark_valid(f, 0);
     return true;
   }
   const Outcome outcome = Function::run(f.control, st(f, 0), {});
@@ -62,15 +71,17 @@ template <class Function, u16 conditions, bool pops>
 [[gnu::noinline]] bool binary(Cpu& cpu, const Op*) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0) || empty(f, 1)) {
-    if (!stack_fault(f, false)) return true;
+    if (!masked_stack_fault<conditions>(f, false)) return true;
     if (pops) pop(f);
     st(f, 0) = indefinite;
     mark_valid(f, 0);
     return true;
   }
   const Outcome outcome = Function::run(f.control, st(f, 0), st(f, 1));
-  commit(f, outcome.status, fsw::c1 | conditions);
-  if (suppressed(f, outcome.status)) return true;
+  const bool unchanged = suppressed(f, outcome.status);
+  const bool no_quotient = unchanged || outcome.status & fsw::ie || is_nan(outcome.top);  // then its bits stay as they were
+  commit(f, outcome.status, fsw::c1 | (no_quotient ? conditions & fsw::c2 : conditions));
+  if (unchanged) return true;
   if (pops) pop(f);
   st(f, 0) = outcome.top;
   return true;
@@ -81,7 +92,7 @@ template <class Function, u16 conditions>
 [[gnu::noinline]] bool pushing(Cpu& cpu, const Op*) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0) || !empty(f, 7)) {
-    if (!stack_fault(f, !empty(f, 0))) return true;
+    if (!masked_stack_fault<conditions>(f, !empty(f, 0))) return true;
     st(f, 0) = indefinite;
     mark_valid(f, 0);
     push(f, indefinite);
