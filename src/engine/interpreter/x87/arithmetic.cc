@@ -9,27 +9,27 @@ namespace {
 using x86::Float80;
 
 // *to = *to text operand, the operand a register or a value in memory.
-#define DOPPEL_X87_FORM(text)                                                        \
+#define DOPPEL_X87_FORM(text)                                                                \
   asm volatile("fldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS "fstpt %[a]\n\t" DOPPEL_X87_END \
-               : [a] "+m"(*to), "=a"(status)                                         \
-               : [b] "m"(b), [trapping] "i"(trapping)                                \
+               : [a] "+m"(*to), "=&a"(status)                                                \
+               : [b] "m"(b), [trapping] "i"(trapping)                                        \
                : DOPPEL_X87_CLOBBERS)
-#define DOPPEL_X87_ARITHMETIC(Name, stem)                                      \
-  DOPPEL_X87_BINARY(Name##Register, "f" stem " %%st(1), %%st")                 \
-  struct Name {                                                                \
-    using Register = Name##Register;                                           \
-    template <Source source>                                                   \
-    struct Memory {                                                            \
-      template <bool trapping>                                                 \
-      [[gnu::always_inline]] static inline u16 run(Float80* to, SourceBits<source> b) {                      \
-        u16 status;                                                            \
+#define DOPPEL_X87_ARITHMETIC(Name, stem)                                               \
+  DOPPEL_X87_BINARY(Name##Register, "f" stem " %%st(1), %%st")                          \
+  struct Name {                                                                         \
+    using Register = Name##Register;                                                    \
+    template <Source source>                                                            \
+    struct Memory {                                                                     \
+      template <bool trapping>                                                          \
+      [[gnu::always_inline]] static inline u16 run(Float80* to, SourceBits<source> b) { \
+        u16 status;                                                                     \
         if constexpr (source == Source::real32) DOPPEL_X87_FORM("f" stem "s %[b]");     \
         if constexpr (source == Source::real64) DOPPEL_X87_FORM("f" stem "l %[b]");     \
         if constexpr (source == Source::integer16) DOPPEL_X87_FORM("fi" stem "s %[b]"); \
         if constexpr (source == Source::integer32) DOPPEL_X87_FORM("fi" stem "l %[b]"); \
-        return status;                                                         \
-      }                                                                        \
-    };                                                                         \
+        return status;                                                                  \
+      }                                                                                 \
+    };                                                                                  \
   };
 DOPPEL_X87_ARITHMETIC(Add, "add")
 DOPPEL_X87_ARITHMETIC(Multiply, "mul")
@@ -106,8 +106,9 @@ bool change_sign(Cpu& cpu, const Op*) {
 template <class Operation>
 Binding bind_real(const x86::Instruction& instruction, Op& op) {
   if (instruction.has_memory())
-    return instruction.operands[0].bytes == 4 ? bind_numeric_memory<with_memory<Operation, Source::real32>>(instruction, op)
-                                              : bind_numeric_memory<with_memory<Operation, Source::real64>>(instruction, op);
+    return instruction.operands[0].bytes == 4
+               ? bind_numeric_memory<with_memory<Operation, Source::real32>>(instruction, op)
+               : bind_numeric_memory<with_memory<Operation, Source::real64>>(instruction, op);
   return instruction.opcode == 0xd8 ? bind_numeric<with_register<Operation, true, false>>(instruction, op)
                                     : bind_numeric<with_register<Operation, false, false>>(instruction, op);
 }
@@ -116,8 +117,9 @@ constexpr Binder bind_popping = bind_numeric<with_register<Operation, false, tru
 
 template <class Operation>
 Binding bind_integer(const x86::Instruction& instruction, Op& op) {
-  return instruction.operands[0].bytes == 2 ? bind_numeric_memory<with_memory<Operation, Source::integer16>>(instruction, op)
-                                            : bind_numeric_memory<with_memory<Operation, Source::integer32>>(instruction, op);
+  return instruction.operands[0].bytes == 2
+             ? bind_numeric_memory<with_memory<Operation, Source::integer16>>(instruction, op)
+             : bind_numeric_memory<with_memory<Operation, Source::integer32>>(instruction, op);
 }
 
 constexpr BindRow rows[] = {

@@ -26,7 +26,7 @@ struct ToPacked {
 [[gnu::noinline]] ToPacked to_packed(u16 control, const Float80& a) {
   ToPacked result{};
   asm volatile("fnclex\n\tfldcw %[control]\n\tfldt %[a]\n\tfbstp %[to]\n\tfnstsw %%ax\n\tfninit"
-               : [to] "=m"(result.value), "=a"(result.status)
+               : [to] "=m"(result.value), "=&a"(result.status)
                : [a] "m"(a), [control] "m"(control)
                : DOPPEL_X87_CLOBBERS);
   return result;
@@ -34,7 +34,8 @@ struct ToPacked {
 
 [[gnu::noinline]] bool load_packed(Cpu& cpu, const Op* op) {
   const Linear linear = operand_linear(cpu, op, 10, AccessKind::read);
-  if (!linear.ok || !load_bytes(cpu, linear.address, cpu.scratch, 10, static_cast<x86::Segment>(op->segment))) return false;
+  if (!linear.ok || !load_bytes(cpu, linear.address, cpu.scratch, 10, static_cast<x86::Segment>(op->segment)))
+    return false;
   Fpu& f = cpu.s.fpu;
   if (!empty(f, 7)) return push_overflow(f), true;
   push(f, from_packed({get<u64>(cpu.scratch), get<u16>(cpu.scratch + 8)}));

@@ -10,17 +10,17 @@ using x86::Float80;
 constexpr u16 unordered = fsw::c0 | fsw::c2 | fsw::c3;
 
 // st(0) = a against st(1) = b; both gone afterwards.
-#define DOPPEL_X87_COMPARE(Name, text)                                                          \
-  struct Name {                                                                                 \
-    template <bool trapping>                                                                    \
-    [[gnu::always_inline]] static inline u16 run(const Float80* a, const Float80* b) {                                        \
-      u16 status;                                                                               \
-      asm volatile("fldt %[b]\n\tfldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END     \
-                   : "=a"(status)                                                               \
-                   : [a] "m"(*a), [b] "m"(*b), [trapping] "i"(trapping)                         \
-                   : DOPPEL_X87_CLOBBERS);                                                      \
-      return status;                                                                            \
-    }                                                                                           \
+#define DOPPEL_X87_COMPARE(Name, text)                                                       \
+  struct Name {                                                                              \
+    template <bool trapping>                                                                 \
+    [[gnu::always_inline]] static inline u16 run(const Float80* a, const Float80* b) {       \
+      u16 status;                                                                            \
+      asm volatile("fldt %[b]\n\tfldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END \
+                   : "=&a"(status)                                                           \
+                   : [a] "m"(*a), [b] "m"(*b), [trapping] "i"(trapping)                      \
+                   : DOPPEL_X87_CLOBBERS);                                                   \
+      return status;                                                                         \
+    }                                                                                        \
   };
 DOPPEL_X87_COMPARE(Ordered, "fcompp")
 DOPPEL_X87_COMPARE(Unordered, "fucompp")
@@ -30,10 +30,10 @@ struct WithMemory {
   template <bool trapping>
   [[gnu::always_inline]] static inline u16 run(const Float80* a, SourceBits<source> b) {
     u16 status;
-#define DOPPEL_X87_FORM(text)                                               \
+#define DOPPEL_X87_FORM(text)                                                    \
   asm volatile("fldt %[a]\n\t" text " %[b]\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END \
-               : "=a"(status)                                               \
-               : [a] "m"(*a), [b] "m"(b), [trapping] "i"(trapping)          \
+               : "=&a"(status)                                                   \
+               : [a] "m"(*a), [b] "m"(b), [trapping] "i"(trapping)               \
                : DOPPEL_X87_CLOBBERS)
     if constexpr (source == Source::real32) DOPPEL_X87_FORM("fcomps");
     if constexpr (source == Source::real64) DOPPEL_X87_FORM("fcompl");
@@ -69,7 +69,7 @@ struct Test {
   [[gnu::always_inline]] static inline u16 run(const Float80* a) {
     u16 status;
     asm volatile("fldt %[a]\n\tftst\n\t" DOPPEL_X87_STATUS DOPPEL_X87_POP_END
-                 : "=a"(status)
+                 : "=&a"(status)
                  : [a] "m"(*a), [trapping] "i"(trapping)
                  : DOPPEL_X87_CLOBBERS);
     return status;
@@ -141,7 +141,7 @@ template <bool quiet>
       "fnclex\n\tfldcw %[control]\n\tfldt %[b]\n\tfldt %[a]\n\taddb $1, %%al\n\tsahf\n\t"
       ".if %c[quiet]\n\tfucomi %%st(1), %%st\n\t.else\n\tfcomi %%st(1), %%st\n\t.endif\n\t"
       "lahf\n\tseto %%al\n\tfnstsw %[status]\n\tfninit"
-      : "+a"(rax), [status] "=m"(status)
+      : "+&a"(rax), [status] "=m"(status)
       : [a] "m"(a), [b] "m"(b), [control] "m"(control), [quiet] "i"(quiet)
       : "cc", DOPPEL_X87_CLOBBERS);
   return {status, (rax >> 8 & 0xff) | (rax & 1 ? x86::rflags::of : 0)};
@@ -174,7 +174,7 @@ u16 classify(const Float80& value) {
   const unsigned exponent = value.sign_exponent & 0x7fff;
   const bool integer_bit = value.significand >> 63;
   if (exponent == 0) return value.significand ? fsw::c3 | fsw::c2 : fsw::c3;  // denormal (pseudo-denormal, too), zero
-  if (!integer_bit) return 0;                                                // unsupported
+  if (!integer_bit) return 0;                                                 // unsupported
   if (exponent == 0x7fff) return value.significand << 1 ? fsw::c0 : fsw::c2 | fsw::c0;  // NaN, infinity
   return fsw::c2;
 }
@@ -190,14 +190,16 @@ bool examine(Cpu& cpu, const Op*) {
 template <class Operation, unsigned pops>
 Binding bind_compare(const x86::Instruction& instruction, Op& op) {
   if (!instruction.has_memory()) return bind_numeric<compare_register<Operation, pops>>(instruction, op);
-  return instruction.operands[0].bytes == 4 ? bind_numeric_memory<compare_memory<Source::real32, pops>>(instruction, op)
-                                            : bind_numeric_memory<compare_memory<Source::real64, pops>>(instruction, op);
+  return instruction.operands[0].bytes == 4
+             ? bind_numeric_memory<compare_memory<Source::real32, pops>>(instruction, op)
+             : bind_numeric_memory<compare_memory<Source::real64, pops>>(instruction, op);
 }
 
 template <unsigned pops>
 Binding bind_integer(const x86::Instruction& instruction, Op& op) {
-  return instruction.operands[0].bytes == 2 ? bind_numeric_memory<compare_memory<Source::integer16, pops>>(instruction, op)
-                                            : bind_numeric_memory<compare_memory<Source::integer32, pops>>(instruction, op);
+  return instruction.operands[0].bytes == 2
+             ? bind_numeric_memory<compare_memory<Source::integer16, pops>>(instruction, op)
+             : bind_numeric_memory<compare_memory<Source::integer32, pops>>(instruction, op);
 }
 
 constexpr BindRow rows[] = {

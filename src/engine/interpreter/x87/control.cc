@@ -1,7 +1,7 @@
 // Control of the x87 unit: FINIT, FCLEX, FLDCW, FSTCW, FSTSW, FWAIT, FNOP, FINCSTP, FDECSTP, FFREE, FFREEP, and the 8087 and 80287
 // instructions that do nothing any more. Intel SDM vol. 2 (edition 085).
-#include "engine/interpreter/x87/native.h"
 #include "engine/interpreter/x87/environment.h"
+#include "engine/interpreter/x87/native.h"
 #include "engine/interpreter/x87/rows.h"
 
 namespace doppel::interpreter {
@@ -82,7 +82,8 @@ void fwait(Cpu& cpu, const Op* op) {
 Binding bind_fwait(const x86::Instruction&, Op&) { return {fwait}; }
 
 Binding bind_fnstsw(const x86::Instruction& instruction, Op& op) {
-  return instruction.has_memory() ? bind_no_wait<fnstsw_memory>(instruction, op) : bind_no_wait<fnstsw_ax>(instruction, op);
+  return instruction.has_memory() ? bind_no_wait<fnstsw_memory>(instruction, op)
+                                  : bind_no_wait<fnstsw_ax>(instruction, op);
 }
 
 constexpr BindRow rows[] = {

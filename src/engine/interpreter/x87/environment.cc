@@ -65,7 +65,8 @@ void put_environment(const Cpu& cpu, const Op* op, Image& image) {
   const Fpu& f = cpu.s.fpu;
   const u16 words[7] = {f.control, f.status, full_tag_word(f)};
   const bool real = cpu.real_or_vm86();
-  const u32 code = real ? linear_pointer(f.instruction_selector, f.instruction_pointer) : static_cast<u32>(f.instruction_pointer);
+  const u32 code = real ? linear_pointer(f.instruction_selector, f.instruction_pointer)
+                        : static_cast<u32>(f.instruction_pointer);
   const u32 data = real ? linear_pointer(f.data_selector, f.data_pointer) : static_cast<u32>(f.data_pointer);
   if (wide(op)) {
     for (unsigned i = 0; i < 3; ++i) image.put32(i, 0xffff'0000 | words[i]);

@@ -20,7 +20,8 @@ template <bool rex_w>
     put_xmm(cpu, area);
     return store_part(cpu, op, linear.address, area, {0, xmm_offset + 16 * xmm_count(cpu)});
   }
-  return store_part(cpu, op, linear.address, area, x87_environment) && store_part(cpu, op, linear.address, area, x87_registers);
+  return store_part(cpu, op, linear.address, area, x87_environment) &&
+         store_part(cpu, op, linear.address, area, x87_registers);
 }
 
 template <bool rex_w>

@@ -34,10 +34,10 @@ struct StoreInteger {
   [[gnu::always_inline]] static inline u16 run(u8* result, const Float80* a) {
     u16 status;
     auto& to = *reinterpret_cast<T*>(result);
-#define DOPPEL_X87_FORM(text)                                                  \
+#define DOPPEL_X87_FORM(text)                                                     \
   asm volatile("fldt %[a]\n\t" text " %[to]\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END \
-               : [to] "=m"(to), "=a"(status)                                   \
-               : [a] "m"(*a), [trapping] "i"(trapping)                         \
+               : [to] "=m"(to), "=&a"(status)                                     \
+               : [a] "m"(*a), [trapping] "i"(trapping)                            \
                : DOPPEL_X87_CLOBBERS)
     if constexpr (truncate) {
       if constexpr (sizeof(T) == 2) DOPPEL_X87_FORM("fisttps");

@@ -1,4 +1,4 @@
-// FLD, FST, FSTP, FXCH, FCMOVcc and the constants. Intel SDM vol. 2 (edition 085).
+// FLD, FST, FSTP and the constants. Intel SDM vol. 2 (edition 085).
 #include "engine/interpreter/x87/native.h"
 #include "engine/interpreter/x87/rows.h"
 
@@ -6,12 +6,6 @@ namespace doppel::interpreter {
 namespace {
 
 using x86::Float80;
-
-// Member by member: a 16-byte copy would wait for the narrower stores that made the value.
-void copy(Float80& to, const Float80& from) {
-  to.significand = from.significand;
-  to.sign_exponent = from.sign_exponent;
-}
 
 // ---- loads ----
 
@@ -22,12 +16,12 @@ struct LoadReal {
     u16 status;
     if constexpr (source == Source::real32)
       asm volatile("flds %[value]\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_END
-                   : [result] "=m"(*result), "=a"(status)
+                   : [result] "=m"(*result), "=&a"(status)
                    : [value] "m"(value), [trapping] "i"(trapping)
                    : DOPPEL_X87_CLOBBERS);
     else
       asm volatile("fldl %[value]\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_END
-                   : [result] "=m"(*result), "=a"(status)
+                   : [result] "=m"(*result), "=&a"(status)
                    : [value] "m"(value), [trapping] "i"(trapping)
                    : DOPPEL_X87_CLOBBERS);
     return status;
@@ -92,17 +86,17 @@ bool load_register(Cpu& cpu, const Op* op) {
   return true;
 }
 
-#define DOPPEL_X87_CONSTANT(Name, text)                                                             \
-  struct Name {                                                                                     \
-    template <bool trapping>                                                                        \
-    [[gnu::always_inline]] static inline u16 run(Float80* result) {                                                               \
-      u16 status;                                                                                   \
-      asm volatile(text "\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_END                \
-                   : [result] "=m"(*result), "=a"(status)                                           \
-                   : [trapping] "i"(trapping)                                                       \
-                   : DOPPEL_X87_CLOBBERS);                                                          \
-      return status;                                                                                \
-    }                                                                                               \
+#define DOPPEL_X87_CONSTANT(Name, text)                                               \
+  struct Name {                                                                       \
+    template <bool trapping>                                                          \
+    [[gnu::always_inline]] static inline u16 run(Float80* result) {                   \
+      u16 status;                                                                     \
+      asm volatile(text "\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_END \
+                   : [result] "=m"(*result), "=&a"(status)                            \
+                   : [trapping] "i"(trapping)                                         \
+                   : DOPPEL_X87_CLOBBERS);                                            \
+      return status;                                                                  \
+    }                                                                                 \
   };
 DOPPEL_X87_CONSTANT(One, "fld1")
 DOPPEL_X87_CONSTANT(Log2Of10, "fldl2t")
@@ -134,12 +128,12 @@ struct StoreReal {
     auto& to = *reinterpret_cast<SourceBits<source>*>(result);
     if constexpr (source == Source::real32)
       asm volatile("fldt %[a]\n\tfstps %[to]\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END
-                   : [to] "=m"(to), "=a"(status)
+                   : [to] "=m"(to), "=&a"(status)
                    : [a] "m"(*a), [trapping] "i"(trapping)
                    : DOPPEL_X87_CLOBBERS);
     else
       asm volatile("fldt %[a]\n\tfstpl %[to]\n\t" DOPPEL_X87_STATUS DOPPEL_X87_END
-                   : [to] "=m"(to), "=a"(status)
+                   : [to] "=m"(to), "=&a"(status)
                    : [a] "m"(*a), [trapping] "i"(trapping)
                    : DOPPEL_X87_CLOBBERS);
     return status;
@@ -227,43 +221,6 @@ bool store_register_quietly(Cpu& cpu, const Op* op) {
   return true;
 }
 
-// ---- moves ----
-
-bool exchange(Cpu& cpu, const Op* op) {
-  Fpu& f = cpu.s.fpu;
-  Float80& a = st(f, 0);
-  Float80& b = st(f, op->a);
-  if (empty(f, 0) || empty(f, op->a)) [[unlikely]] {
-    if (!stack_fault(f, false)) return true;
-    if (empty(f, 0)) a = indefinite;
-    if (empty(f, op->a)) b = indefinite;
-    mark_valid(f, 0);
-    mark_valid(f, op->a);
-  } else {
-    set_conditions(f, fsw::c1, 0);
-  }
-  const u64 significand = a.significand;
-  const u16 sign_exponent = a.sign_exponent;
-  copy(a, b);
-  b.significand = significand;
-  b.sign_exponent = sign_exponent;
-  return true;
-}
-
-template <unsigned code>
-bool move_if(Cpu& cpu, const Op* op) {
-  Fpu& f = cpu.s.fpu;
-  if (empty(f, 0) || empty(f, op->a)) [[unlikely]] {
-    if (stack_fault(f, false)) {
-      st(f, 0) = indefinite;
-      mark_valid(f, 0);
-    }
-    return true;
-  }
-  if (condition<code>(cpu.flags)) copy(st(f, 0), st(f, op->a));
-  return true;
-}
-
 // ---- binding ----
 
 Binding bind_fld(const x86::Instruction& instruction, Op& op) {
@@ -290,7 +247,6 @@ constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_FST, bind_fst<false>},
     {ZYDIS_MNEMONIC_FSTP, bind_fst<true>},
     {ZYDIS_MNEMONIC_FSTPNCE, bind_numeric<store_register_quietly>},
-    {ZYDIS_MNEMONIC_FXCH, bind_numeric<exchange>},
     {ZYDIS_MNEMONIC_FLD1, bind_numeric<load_constant<One>>},
     {ZYDIS_MNEMONIC_FLDL2T, bind_numeric<load_constant<Log2Of10>>},
     {ZYDIS_MNEMONIC_FLDL2E, bind_numeric<load_constant<Log2OfE>>},
@@ -298,14 +254,6 @@ constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_FLDLG2, bind_numeric<load_constant<Log10Of2>>},
     {ZYDIS_MNEMONIC_FLDLN2, bind_numeric<load_constant<LnOf2>>},
     {ZYDIS_MNEMONIC_FLDZ, bind_numeric<load_constant<Zero>>},
-    {ZYDIS_MNEMONIC_FCMOVB, bind_numeric<move_if<2>>},
-    {ZYDIS_MNEMONIC_FCMOVNB, bind_numeric<move_if<3>>},
-    {ZYDIS_MNEMONIC_FCMOVE, bind_numeric<move_if<4>>},
-    {ZYDIS_MNEMONIC_FCMOVNE, bind_numeric<move_if<5>>},
-    {ZYDIS_MNEMONIC_FCMOVBE, bind_numeric<move_if<6>>},
-    {ZYDIS_MNEMONIC_FCMOVNBE, bind_numeric<move_if<7>>},
-    {ZYDIS_MNEMONIC_FCMOVU, bind_numeric<move_if<10>>},
-    {ZYDIS_MNEMONIC_FCMOVNU, bind_numeric<move_if<11>>},
 };
 
 }  // namespace

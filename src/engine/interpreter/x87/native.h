@@ -41,7 +41,8 @@ template <class Operation, class... Arguments>
 // What operands in memory are.
 enum class Source : u8 { real32, real64, integer16, integer32 };
 template <Source source>
-using SourceBits = std::conditional_t<source == Source::integer16, u16, std::conditional_t<source == Source::real64, u64, u32>>;
+using SourceBits = std::conditional_t<source == Source::integer16, u16,
+                                      std::conditional_t<source == Source::real64, u64, u32>>;
 
 // Text around the operation: status, and with run<true> the clearing of what is pending and the final clean-up.
 #define DOPPEL_X87_STATUS "fnstsw %%ax\n\t.if %c[trapping]\n\tfnclex\n\t.endif\n\t"
@@ -50,32 +51,31 @@ using SourceBits = std::conditional_t<source == Source::integer16, u16, std::con
 #define DOPPEL_X87_CLOBBERS "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)"
 
 // result = text(a): one register in, one out.
-#define DOPPEL_X87_UNARY(Name, text)                                                                 \
-  struct Name {                                                                                      \
-    template <bool trapping>                                                                         \
-    [[gnu::always_inline]] static inline u16 run(x86::Float80* result, const x86::Float80* a) {                                    \
-      u16 status;                                                                                    \
+#define DOPPEL_X87_UNARY(Name, text)                                                                  \
+  struct Name {                                                                                       \
+    template <bool trapping>                                                                          \
+    [[gnu::always_inline]] static inline u16 run(x86::Float80* result, const x86::Float80* a) {       \
+      u16 status;                                                                                     \
       asm volatile("fldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_END \
-                   : [result] "=m"(*result), "=a"(status)                                            \
-                   : [a] "m"(*a), [trapping] "i"(trapping)                                           \
-                   : DOPPEL_X87_CLOBBERS);                                                           \
-      return status;                                                                                 \
-    }                                                                                                \
+                   : [result] "=m"(*result), "=&a"(status)                                            \
+                   : [a] "m"(*a), [trapping] "i"(trapping)                                            \
+                   : DOPPEL_X87_CLOBBERS);                                                            \
+      return status;                                                                                  \
+    }                                                                                                 \
   };
 
 // result = text(st = a, st(1) = b), which does not pop.
-#define DOPPEL_X87_BINARY(Name, text)                                                               \
-  struct Name {                                                                                     \
-    template <bool trapping>                                                                        \
-    [[gnu::always_inline]] static inline u16 run(x86::Float80* result, const x86::Float80* a, const x86::Float80* b) {            \
-      u16 status;                                                                                   \
-      asm volatile("fldt %[b]\n\tfldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS                       \
-                   "fstpt %[result]\n\t" DOPPEL_X87_POP_END                                         \
-                   : [result] "=m"(*result), "=a"(status)                                           \
-                   : [a] "m"(*a), [b] "m"(*b), [trapping] "i"(trapping)                             \
-                   : DOPPEL_X87_CLOBBERS);                                                          \
-      return status;                                                                                \
-    }                                                                                               \
+#define DOPPEL_X87_BINARY(Name, text)                                                                                  \
+  struct Name {                                                                                                        \
+    template <bool trapping>                                                                                           \
+    [[gnu::always_inline]] static inline u16 run(x86::Float80* result, const x86::Float80* a, const x86::Float80* b) { \
+      u16 status;                                                                                                      \
+      asm volatile("fldt %[b]\n\tfldt %[a]\n\t" text "\n\t" DOPPEL_X87_STATUS "fstpt %[result]\n\t" DOPPEL_X87_POP_END \
+                   : [result] "=m"(*result), "=&a"(status)                                                             \
+                   : [a] "m"(*a), [b] "m"(*b), [trapping] "i"(trapping)                                                \
+                   : DOPPEL_X87_CLOBBERS);                                                                             \
+      return status;                                                                                                   \
+    }                                                                                                                  \
   };
 
 }  // namespace doppel::interpreter

@@ -8,6 +8,7 @@ namespace doppel::interpreter {
 std::span<const BindRow> x87_arithmetic_rows();
 std::span<const BindRow> x87_compare_rows();
 std::span<const BindRow> x87_load_store_rows();
+std::span<const BindRow> x87_move_rows();
 std::span<const BindRow> x87_integer_rows();
 std::span<const BindRow> x87_bcd_rows();
 std::span<const BindRow> x87_transcendental_rows();

@@ -14,8 +14,8 @@ void put_x87(const Cpu& cpu, SaveArea& area, bool rex_w) {
   area.valid = f.valid;
   area.reserved = 0;
   area.opcode = f.opcode;
-  area.instruction_pointer =
-      rex_w ? f.instruction_pointer : static_cast<u32>(f.instruction_pointer) | u64{f.instruction_selector} << 32;
+  area.instruction_pointer = rex_w ? f.instruction_pointer
+                                   : static_cast<u32>(f.instruction_pointer) | u64{f.instruction_selector} << 32;
   area.data_pointer = rex_w ? f.data_pointer : static_cast<u32>(f.data_pointer) | u64{f.data_selector} << 32;
   for (unsigned i = 0; i < 8; ++i) {
     const x86::Float80& value = f.registers[physical(f, i)];

@@ -35,6 +35,11 @@ inline x86::Float80& st(Fpu& f, unsigned i) { return f.registers[physical(f, i)]
 inline bool empty(const Fpu& f, unsigned i) { return !(f.valid >> physical(f, i) & 1); }
 inline void mark_valid(Fpu& f, unsigned i) { f.valid |= static_cast<u8>(1 << physical(f, i)); }
 inline void mark_empty(Fpu& f, unsigned i) { f.valid &= static_cast<u8>(~(1 << physical(f, i))); }
+// Member by member: a 16-byte copy would wait for the narrower stores that made the value.
+inline void copy(x86::Float80& to, const x86::Float80& from) {
+  to.significand = from.significand;
+  to.sign_exponent = from.sign_exponent;
+}
 inline void move_top(Fpu& f, unsigned by) {
   f.status = static_cast<u16>((f.status & ~0x3800) | (((f.status >> 11) + by) & 7) << 11);
 }
@@ -65,7 +70,9 @@ inline void commit(Fpu& f, u16 reported, u16 conditions = fsw::c1) {
 // An operation that reported an unmasked invalid operand, denormal or zero divide did not happen: operands and stack stay.
 inline bool suppressed(const Fpu& f, u16 reported) { return reported & ~f.control & (fsw::ie | fsw::de | fsw::ze); }
 // A store to memory does not happen on unmasked overflow and underflow, either.
-inline bool store_suppressed(const Fpu& f, u16 reported) { return reported & ~f.control & (fsw::exceptions & ~fsw::pe); }
+inline bool store_suppressed(const Fpu& f, u16 reported) {
+  return reported & ~f.control & (fsw::exceptions & ~fsw::pe);
+}
 
 // Records a stack fault; true if it is masked, so that the indefinite value stands in.
 [[gnu::noinline, gnu::cold]] inline bool stack_fault(Fpu& f, bool overflow) {

@@ -16,17 +16,18 @@ struct Outcome {
   Float80 top, below;
 };
 
-#define DOPPEL_X87_FUNCTION(Name, text)                                                                   \
-  struct Name {                                                                                           \
-    [[gnu::noinline]] static Outcome run(u16 control, Float80 a, Float80 b) {                             \
-      Outcome outcome{};                                                                                  \
-      asm volatile("fnclex\n\tfldcw %[control]\n\tfldt %[b]\n\tfldt %[a]\n\t" text "\n\tfnstsw %%ax\n\tfnclex\n\t" \
-                   "fstpt %[top]\n\tfnclex\n\tfstpt %[below]\n\tfninit"                                   \
-                   : [top] "=m"(outcome.top), [below] "=m"(outcome.below), "=a"(outcome.status)           \
-                   : [a] "m"(a), [b] "m"(b), [control] "m"(control)                                       \
-                   : DOPPEL_X87_CLOBBERS);                                                                \
-      return outcome;                                                                                     \
-    }                                                                                                     \
+#define DOPPEL_X87_FUNCTION(Name, text)                                                          \
+  struct Name {                                                                                  \
+    [[gnu::noinline]] static Outcome run(u16 control, Float80 a, Float80 b) {                    \
+      Outcome outcome{};                                                                         \
+      asm volatile("fnclex\n\tfldcw %[control]\n\tfldt %[b]\n\tfldt %[a]\n\t" text               \
+                   "\n\tfnstsw %%ax\n\tfnclex\n\t"                                               \
+                   "fstpt %[top]\n\tfnclex\n\tfstpt %[below]\n\tfninit"                          \
+                   : [top] "=m"(outcome.top), [below] "=m"(outcome.below), "=&a"(outcome.status) \
+                   : [a] "m"(a), [b] "m"(b), [control] "m"(control)                              \
+                   : DOPPEL_X87_CLOBBERS);                                                       \
+      return outcome;                                                                            \
+    }                                                                                            \
   };
 DOPPEL_X87_FUNCTION(TwoToXMinus1, "f2xm1")
 DOPPEL_X87_FUNCTION(YLog2X, "fyl2x")
@@ -79,7 +80,8 @@ template <class Function, u16 conditions, bool pops>
   }
   const Outcome outcome = Function::run(f.control, st(f, 0), st(f, 1));
   const bool unchanged = suppressed(f, outcome.status);
-  const bool no_quotient = unchanged || outcome.status & fsw::ie || is_nan(outcome.top);  // then its bits stay as they were
+  const bool no_quotient = unchanged || outcome.status & fsw::ie ||
+                           is_nan(outcome.top);  // then its bits stay as they were
   commit(f, outcome.status, fsw::c1 | (no_quotient ? conditions & fsw::c2 : conditions));
   if (unchanged) return true;
   if (pops) pop(f);

@@ -14,9 +14,7 @@ constexpr u32 mxcsr_initial = 0x1f80;
 
 enum class Save : u8 { all /* XSAVE */, used /* XSAVEOPT */, compact /* XSAVEC */ };
 
-u64 requested(const Cpu& cpu) {
-  return (cpu.gpr[x86::rdx] << 32 | static_cast<u32>(cpu.gpr[x86::rax])) & cpu.s.xcr0;
-}
+u64 requested(const Cpu& cpu) { return (cpu.gpr[x86::rdx] << 32 | static_cast<u32>(cpu.gpr[x86::rax])) & cpu.s.xcr0; }
 
 bool x87_in_use(const Fpu& f) {
   if (f.control != fcw::initial || f.status || f.valid || f.opcode || f.instruction_pointer || f.data_pointer ||
