@@ -1,6 +1,8 @@
 // The 16550A's registers, FIFOs and interrupts as Linux's 8250 driver probes and uses them, and the host's end.
 #include "device/serial/uart16550.h"
 
+#include <thread>
+
 #include "device/testing/port_script.h"
 
 namespace doppel {
@@ -127,6 +129,50 @@ TEST(Uart16550, FlowControl) {
   loaded.uart.flush();
   EXPECT_TRUE(rig.shown + loaded.shown == written)
       << rig.shown.size() << "+" << loaded.shown.size() << " of " << written.size();
+}
+
+// A clock for threads: it stands still, and its alarms never fire.
+struct StandingClock final : Clock {
+  struct Silent final : Alarm {
+    void set(Nanoseconds) override {}
+    void cancel() override {}
+  };
+  Nanoseconds now() override { return 0; }
+  std::unique_ptr<Alarm> make_alarm(std::function<void()>) override { return std::make_unique<Silent>(); }
+};
+
+// A guest that waits for THRE on one thread, a terminal that takes a little at a time on another.
+TEST(Uart16550, GuestAndTerminalOnTheirOwnThreads) {
+  constexpr u32 total = 300'000;
+  StandingClock clock;
+  Uart16550 uart("serial0", clock, IrqLine([](bool) {}));
+  u32 taken = 0, wrong = 0, typed = 0;
+  uart.connect(
+      [&](std::span<const u8> bytes) {
+        const std::size_t some = std::min<std::size_t>(bytes.size(), 5000);
+        for (const u8 byte : bytes.first(some)) wrong += byte != static_cast<u8>(taken++ * 7 % 251);
+        return some;
+      },
+      [] {});
+  u32 heard = 0;
+  std::jthread guest([&] {
+    for (u32 i = 0; i < total; ++i) {
+      u64 status;
+      while (((status = uart.read({5, 1})) & 0x20) == 0) std::this_thread::yield();
+      if ((status & 1) != 0) heard += uart.read({0, 1}) == heard % 256;
+      uart.write({0, 1}, i * 7 % 251);
+    }
+  });
+  while (taken < total) {
+    uart.flush();
+    const u8 key = static_cast<u8>(typed);
+    typed += static_cast<u32>(uart.receive({&key, 1}));
+  }
+  guest.join();
+  while (uart.can_receive() == 0) heard += uart.read({0, 1}) == heard % 256;
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_GT(typed, 0u);
+  EXPECT_EQ(heard, typed);
 }
 
 TEST(Uart16550, OutputIsBounded) {
