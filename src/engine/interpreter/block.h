@@ -1,7 +1,7 @@
 // Blocks of decoded instructions, cached by guest-physical address and code mode.
 //
-// A block never spans a page, except one whose only instruction does. It is valid while the code generation of its page(s) is what
-// it was when it was decoded (memory/physical_memory.h). Blocks belong to one vCPU.
+// A block never spans a page, except one whose only instruction does. It is valid while the code generation of its page (or both) is
+// what it was when it was decoded (memory/physical_memory.h). Blocks belong to one vCPU. Keyed by RAM offset, so that aliases share them.
 #pragma once
 
 #include <memory>
@@ -17,22 +17,23 @@ namespace doppel::interpreter {
 struct Block {
   static constexpr unsigned max_instructions = 48;
 
-  u64 physical;        // guest-physical address of the first byte
-  u64 page[2];         // RAM page numbers (equal unless it spans two)
-  u32 generation[2];
+  u64 physical;          // RAM offset of the first byte
+  const std::atomic<u32>* generation_now;  // of the page that holds it
+  u32 generation;        // what it was when the block was decoded
   x86::CodeMode mode;
-  bool uncached;       // fetched from no RAM page: used once
-  u16 count;           // instructions; ops[count] is the end marker
-  u16 length;          // bytes
-  u64 second_physical; // guest-physical address of the second page, if it spans two
-  Block* chain;        // hash bucket
+  bool uncached;         // fetched from no RAM page, or cut short: used once
+  u16 count;             // instructions; ops[count] is the end marker
+  u16 length;            // bytes
+  Block* chain;          // hash bucket
+
+  // A block whose only instruction spans two pages. Its Op's handler checks the second page and goes on to `crossing`.
+  Handler crossing;      // nullptr: within one page
+  u64 second_page;       // RAM page number
+  u32 second_generation;
+
   Op ops[];
 
-  bool valid(const std::atomic<u32>* generations) const {
-    return generations[page[0]].load(std::memory_order_relaxed) == generation[0] &&
-           generations[page[1]].load(std::memory_order_relaxed) == generation[1];
-  }
-  bool spans() const { return page[0] != page[1]; }
+  bool valid() const { return generation_now->load(std::memory_order_relaxed) == generation; }
 };
 
 struct JumpCacheEntry {

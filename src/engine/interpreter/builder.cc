@@ -21,10 +21,20 @@ void execute_stop(Cpu& cpu, const Op* op) {
   cpu.next_op = nullptr;
 }
 
+// The Op of a block that spans two pages: the first page was checked on the way in.
+void execute_crossing(Cpu& cpu, const Op* op) {
+  const Block& block = *cpu.block;
+  if (cpu.generations[block.second_page].load(std::memory_order_relaxed) != block.second_generation) [[unlikely]]
+    return leave_before(cpu, op, Leave::restart);
+  return block.crossing(cpu, op);
+}
+
 struct CodeBytes {
   u8* host = nullptr;      // nullptr: not RAM or ROM
   u64 physical = 0;
   unsigned room = 0;       // to the end of the page
+
+  u64 page(const Cpu& cpu) const { return static_cast<u64>(host - cpu.ram) >> page_shift; }
 };
 
 bool fetch_page(Cpu& cpu, u64 linear, CodeBytes& code) {
@@ -90,7 +100,7 @@ void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, B
   std::array<u8, Block::max_instructions * longest_instruction> copy;
   for (;;) {
     // The generation is read before the lines are marked: a writer that clears them in between also bumps it.
-    block.generation[0] = block.generation[1] = cpu.generations[page].load();
+    block.generation = cpu.generations[page].load();
     const unsigned size = std::min<unsigned>(code.room, limit * longest_instruction);
     std::memcpy(copy.data(), code.host, size);
     draft = {};
@@ -100,44 +110,77 @@ void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, B
     if (std::memcmp(copy.data(), code.host, draft.length) == 0) break;
   }
   block.physical = offset;
-  block.page[0] = block.page[1] = page;
+  block.generation_now = &cpu.generations[page];
   block.uncached = false;
 }
 
-// One instruction whose bytes lie in two pages (or in no RAM): fetched byte by byte as far as needed.
+u64 linear_of_code(const Cpu& cpu) {
+  return cpu.long64 ? cpu.rip : static_cast<u32>(cpu.s.segments[cs].base + cpu.rip);
+}
+
+// The page that follows the one at `linear`.
+bool fetch_next_page(Cpu& cpu, u64 linear, unsigned room, CodeBytes& second) {
+  const u64 beyond = cpu.long64 ? linear + room : static_cast<u32>(linear + room);
+  if (cpu.long64 && !is_canonical(beyond)) {
+    set_fault(cpu, general_protection, 0);
+    return false;
+  }
+  return fetch_page(cpu, beyond, second);
+}
+
+u8 code_byte(Cpu& cpu, const CodeBytes& code, unsigned at) {
+  return code.host ? code.host[at] : static_cast<u8>(cpu.memory.mmio().read(code.physical + at, 1));
+}
+
+// One instruction whose bytes lie in two pages, or in no RAM (then its block is used once).
 bool decode_crossing(Cpu& cpu, u64 linear, const CodeBytes& code, Draft& draft, Block& block) {
+  CodeBytes second;
+  const unsigned available = std::min(code.room, longest_instruction);
   std::array<u8, longest_instruction> bytes;
-  unsigned available = std::min(code.room, longest_instruction);
-  for (unsigned i = 0; i < available; ++i)
-    bytes[i] = code.host ? code.host[i] : static_cast<u8>(cpu.memory.mmio().read(code.physical + i, 1));
+  const auto fetch = [&](unsigned from, unsigned to) {
+    for (unsigned i = from; i < to; ++i) bytes[i] = i < available ? code_byte(cpu, code, i) : code_byte(cpu, second, i - available);
+  };
+  fetch(0, available);
   draft = {};
   draft.add(cpu.decoder, cpu.mode, std::span(bytes).first(available));
-  CodeBytes second;
-  if (draft.count == 0) {
-    const u64 beyond = cpu.long64 ? linear + code.room : static_cast<u32>(linear + code.room);
-    if (cpu.long64 && !is_canonical(beyond)) {
-      set_fault(cpu, general_protection, 0);
-      return false;
-    }
-    if (!fetch_page(cpu, beyond, second)) return false;
-    for (unsigned i = available; i < longest_instruction; ++i) {
-      const unsigned at = i - available;
-      bytes[i] = second.host ? second.host[at] : static_cast<u8>(cpu.memory.mmio().read(second.physical + at, 1));
-    }
-    draft = {};
-    draft.add(cpu.decoder, cpu.mode, bytes);
-  }
   block.uncached = true;
-  block.page[0] = block.page[1] = 0;
-  if (code.host) block.page[0] = block.page[1] = static_cast<u64>(code.host - cpu.ram) >> page_shift;
-  if (second.host) block.page[1] = static_cast<u64>(second.host - cpu.ram) >> page_shift;
-  for (unsigned i = 0; i < 2; ++i) block.generation[i] = cpu.generations[block.page[i]].load();
+  block.generation_now = &cpu.generations[0];
+  block.generation = block.generation_now->load();
+  if (draft.count > 0) return true;
+  if (!fetch_next_page(cpu, linear, code.room, second)) return false;
+  const bool in_ram = code.host && second.host;
+  if (in_ram) {
+    block.uncached = false;
+    block.physical = static_cast<u64>(code.host - cpu.ram);
+    block.generation_now = &cpu.generations[code.page(cpu)];
+    block.second_page = second.page(cpu);
+    // As in decode_ram: generations first, then the marks, then the bytes. The whole reach of an instruction is marked.
+    block.generation = block.generation_now->load();
+    block.second_generation = cpu.generations[block.second_page].load();
+    cpu.memory.mark_code(code.page(cpu), page_size - available, page_size - 1);
+    cpu.memory.mark_code(block.second_page, 0, longest_instruction - available - 1);
+  }
+  fetch(0, longest_instruction);
+  draft = {};
+  draft.add(cpu.decoder, cpu.mode, bytes);
+  if (in_ram) {
+    block.crossing = draft.ops[0].handler;
+    draft.ops[0].handler = execute_crossing;
+  }
   return true;
+}
+
+// Whether a cached crossing block still has the second page that it was decoded from. False with a fault recorded: no such page now.
+bool second_page_holds(Cpu& cpu, u64 linear, const CodeBytes& code, const Block& block, bool& faulted) {
+  CodeBytes second;
+  faulted = !fetch_next_page(cpu, linear, code.room, second);
+  return !faulted && second.host && second.page(cpu) == block.second_page &&
+         cpu.generations[block.second_page].load() == block.second_generation;
 }
 
 Block* cut_short(const Block& whole, u64 limit, ScratchBlock& scratch) {
   Block* block = scratch.block();
-  std::memcpy(block, &whole, sizeof(Block));
+  std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
   block->count = static_cast<u16>(limit);
   std::copy_n(whole.ops, limit, block->ops);
   block->ops[limit] = {};
@@ -155,7 +198,7 @@ Block* build(Cpu& cpu, u64 linear, const CodeBytes& code, unsigned limit, Scratc
   if (draft.count == 0 && !decode_crossing(cpu, linear, code, draft, header)) return nullptr;
   const bool cache = !header.uncached && limit == Block::max_instructions;
   Block* block = cache ? cpu.blocks.allocate(draft.count) : scratch.block();
-  std::memcpy(block, &header, sizeof(Block));
+  std::memcpy(static_cast<void*>(block), &header, sizeof(Block));
   draft.fill(*block, cache ? execute_end_of_block : execute_stop);
   if (cache) cpu.blocks.insert(block);
   return block;
@@ -169,7 +212,7 @@ bool within_code_limit(const Cpu& cpu, const Block& block) {
 }  // namespace
 
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
-  const u64 linear = cpu.long64 ? cpu.rip : static_cast<u32>(cpu.s.segments[cs].base + cpu.rip);
+  const u64 linear = linear_of_code(cpu);
   if (cpu.long64 ? !is_canonical(linear) : cpu.rip > cpu.s.segments[cs].limit) {
     set_fault(cpu, general_protection, 0);
     return nullptr;
@@ -178,7 +221,10 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   if (!fetch_page(cpu, linear, code)) return nullptr;
 
   Block* block = code.host ? cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode) : nullptr;
-  if (!block || !block->valid(cpu.generations)) {
+  bool fault = false;
+  if (block && block->crossing && !second_page_holds(cpu, linear, code, *block, fault)) block = nullptr;
+  if (fault) return nullptr;
+  if (!block || !block->valid()) {
     block = build(cpu, linear, code, Block::max_instructions, scratch);
     if (!block) return nullptr;
   }

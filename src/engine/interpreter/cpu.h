@@ -202,7 +202,7 @@ inline void set_fault(Cpu& cpu, u8 vector, u32 error) { cpu.fault = {.vector = v
   const JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(rip)];
   if (entry.rip == rip && entry.context == cpu.code_context && !cpu.attention.load(std::memory_order_relaxed)) [[likely]] {
     const Block* block = entry.block;
-    if (block->valid(cpu.generations) && cpu.remaining >= block->count) [[likely]] {
+    if (block->valid() && cpu.remaining >= block->count) [[likely]] {
       cpu.remaining -= block->count;
       return enter(cpu, block, rip);
     }

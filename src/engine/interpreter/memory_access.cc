@@ -114,7 +114,7 @@ bool store_with(Cpu& cpu, u64 linear, u64 value, unsigned bytes, TlbTable table)
 
 // The current block was overwritten: what is left of it must be decoded afresh.
 void resync_current_block(Cpu& cpu) {
-  if (!cpu.block || cpu.block->valid(cpu.generations)) return;
+  if (!cpu.block || cpu.block->count == 1 || cpu.block->valid()) return;
   auto* ops = const_cast<Op*>(cpu.block->ops);
   for (unsigned i = 0; i <= cpu.block->count; ++i)
     if (ops[i].handler != execute_end_of_block) ops[i].handler = execute_resync;

@@ -33,7 +33,7 @@ bool target_allowed(const Cpu& cpu, u64 target) {
   const JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(target)];
   if (entry.rip == target && entry.context == cpu.code_context && !cpu.attention.load(std::memory_order_relaxed)) [[likely]] {
     const Block* block = entry.block;
-    if (block->valid(cpu.generations) && cpu.remaining >= block->count) [[likely]] {
+    if (block->valid() && cpu.remaining >= block->count) [[likely]] {
       cpu.remaining -= block->count;
       return enter(cpu, block, target);
     }
