@@ -64,8 +64,8 @@ template <class Operation, class T, bool immediate>
 void alu_mem_any(Cpu& cpu, const Op* op) {
   const T b = second<T, immediate>(cpu, op);
   if constexpr (Operation::writes) {
-    const Loaded<T> a =
-        modify<T>(cpu, op, [flags = &cpu.flags, b](T old) { return Operation::template compute<T>(*flags, old, b); });
+    const Loaded<T> a = modify<T>(
+        cpu, op, [flags = &cpu.flags, b](T old) { return Operation::template compute<T>(*flags, old, b); });
     if (!a.ok) [[unlikely]]
       return faulted(cpu, op);
     calculate<Operation, T>(cpu, a.value, b);

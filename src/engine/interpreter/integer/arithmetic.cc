@@ -8,27 +8,39 @@ namespace {
 struct Add {
   static constexpr bool writes = true;
   template <class T>
-  static T compute(const LazyFlags&, T a, T b) { return static_cast<T>(a + b); }
+  static T compute(const LazyFlags&, T a, T b) {
+    return static_cast<T>(a + b);
+  }
   template <class T>
-  static void flags(LazyFlags& flags, T a, T b, T value) { flags.set_add(a, b, value); }
+  static void flags(LazyFlags& flags, T a, T b, T value) {
+    flags.set_add(a, b, value);
+  }
 };
 
 struct Adc : Add {
   template <class T>
-  static T compute(const LazyFlags& flags, T a, T b) { return static_cast<T>(a + b + T{flags.cf()}); }
+  static T compute(const LazyFlags& flags, T a, T b) {
+    return static_cast<T>(a + b + T{flags.cf()});
+  }
 };
 
 struct Sub {
   static constexpr bool writes = true;
   template <class T>
-  static T compute(const LazyFlags&, T a, T b) { return static_cast<T>(a - b); }
+  static T compute(const LazyFlags&, T a, T b) {
+    return static_cast<T>(a - b);
+  }
   template <class T>
-  static void flags(LazyFlags& flags, T a, T b, T value) { flags.set_sub(a, b, value); }
+  static void flags(LazyFlags& flags, T a, T b, T value) {
+    flags.set_sub(a, b, value);
+  }
 };
 
 struct Sbb : Sub {
   template <class T>
-  static T compute(const LazyFlags& flags, T a, T b) { return static_cast<T>(a - b - T{flags.cf()}); }
+  static T compute(const LazyFlags& flags, T a, T b) {
+    return static_cast<T>(a - b - T{flags.cf()});
+  }
 };
 
 struct Cmp : Sub {
@@ -38,7 +50,9 @@ struct Cmp : Sub {
 // INC and DEC leave CF alone.
 struct Inc {
   template <class T>
-  static T compute(T a) { return static_cast<T>(a + 1); }
+  static T compute(T a) {
+    return static_cast<T>(a + 1);
+  }
   template <class T>
   static void flags(LazyFlags& flags, T a, T value) {
     const bool cf = flags.cf();
@@ -49,7 +63,9 @@ struct Inc {
 
 struct Dec {
   template <class T>
-  static T compute(T a) { return static_cast<T>(a - 1); }
+  static T compute(T a) {
+    return static_cast<T>(a - 1);
+  }
   template <class T>
   static void flags(LazyFlags& flags, T a, T value) {
     const bool cf = flags.cf();
@@ -60,9 +76,13 @@ struct Dec {
 
 struct Neg {
   template <class T>
-  static T compute(T a) { return static_cast<T>(0 - a); }
+  static T compute(T a) {
+    return static_cast<T>(0 - a);
+  }
   template <class T>
-  static void flags(LazyFlags& flags, T a, T value) { flags.set_sub<T>(0, a, value); }
+  static void flags(LazyFlags& flags, T a, T value) {
+    flags.set_sub<T>(0, a, value);
+  }
 };
 
 }  // namespace

@@ -64,8 +64,8 @@ void cmpxchg_reg(Cpu& cpu, const Op* op) {
 template <class T>
 void cmpxchg_mem(Cpu& cpu, const Op* op) {
   const T expected = cpu.reg<T>(ax);
-  const Loaded<T> old =
-      modify<T>(cpu, op, [expected, value = cpu.reg<T>(op->b)](T now) { return now == expected ? value : now; });
+  const Loaded<T> old = modify<T>(
+      cpu, op, [expected, value = cpu.reg<T>(op->b)](T now) { return now == expected ? value : now; });
   if (!old.ok) [[unlikely]]
     return faulted(cpu, op);
   cpu.flags.set_sub(expected, old.value, static_cast<T>(expected - old.value));
@@ -73,9 +73,7 @@ void cmpxchg_mem(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-void set_zf(Cpu& cpu, bool zf) {
-  cpu.flags.unpack((cpu.flags.pack() & ~x86::rflags::zf) | (zf ? x86::rflags::zf : 0));
-}
+void set_zf(Cpu& cpu, bool zf) { cpu.flags.unpack((cpu.flags.pack() & ~x86::rflags::zf) | (zf ? x86::rflags::zf : 0)); }
 
 void cmpxchg8b(Cpu& cpu, const Op* op) {
   const u64 expected = u64{cpu.reg<u32>(dx)} << 32 | cpu.reg<u32>(ax);
@@ -149,7 +147,8 @@ void cmpxchg16b(Cpu& cpu, const Op* op) {
 
 Binding bind_xchg(const x86::Instruction& instruction, Op& op) {
   switch (form_of(instruction)) {
-    case Form::reg_reg: return {by_width(instruction.operands[0].bytes, []<class T>() -> Handler { return xchg_reg<T>; })};
+    case Form::reg_reg:
+      return {by_width(instruction.operands[0].bytes, []<class T>() -> Handler { return xchg_reg<T>; })};
     case Form::reg_mem: op.b = op.a; break;
     case Form::mem_reg: break;
     default: return {};

@@ -81,6 +81,8 @@ Binding bind_loop(const x86::Instruction& instruction, Op& op);
 Binding bind_loope(const x86::Instruction& instruction, Op& op);
 Binding bind_loopne(const x86::Instruction& instruction, Op& op);
 Binding bind_jmp(const x86::Instruction& instruction, Op& op);
+
+// call.cc
 Binding bind_call(const x86::Instruction& instruction, Op& op);
 Binding bind_ret(const x86::Instruction& instruction, Op& op);
 

@@ -13,22 +13,30 @@ namespace {
 struct Bt {
   static constexpr bool writes = false;
   template <class T>
-  static T compute(T value, T) { return value; }
+  static T compute(T value, T) {
+    return value;
+  }
 };
 struct Bts {
   static constexpr bool writes = true;
   template <class T>
-  static T compute(T value, T bit) { return value | bit; }
+  static T compute(T value, T bit) {
+    return value | bit;
+  }
 };
 struct Btr {
   static constexpr bool writes = true;
   template <class T>
-  static T compute(T value, T bit) { return static_cast<T>(value & ~bit); }
+  static T compute(T value, T bit) {
+    return static_cast<T>(value & ~bit);
+  }
 };
 struct Btc {
   static constexpr bool writes = true;
   template <class T>
-  static T compute(T value, T bit) { return value ^ bit; }
+  static T compute(T value, T bit) {
+    return value ^ bit;
+  }
 };
 
 template <class T>
@@ -44,7 +52,8 @@ void bit_reg(Cpu& cpu, const Op* op) {
   const T a = cpu.reg<T>(op->a);
   const unsigned offset = bit_offset<T, immediate>(cpu, op) & offset_mask<T>;
   replace_cf(cpu.flags, (a >> offset) & 1);
-  if constexpr (Operation::writes) cpu.set_reg<T>(op->a, Operation::template compute<T>(a, static_cast<T>(T{1} << offset)));
+  if constexpr (Operation::writes)
+    cpu.set_reg<T>(op->a, Operation::template compute<T>(a, static_cast<T>(T{1} << offset)));
   return next(cpu, op);
 }
 
@@ -55,7 +64,7 @@ template <class T, bool immediate>
   const i64 word = static_cast<i64>(static_cast<std::make_signed_t<T>>(offset)) >> std::countr_zero(8 * sizeof(T));
   const u64 address = effective_address(cpu, op) + static_cast<u64>(word) * sizeof(T);
   if (op->flags & op_flag::plain) return {address, true};
-  const u64 wrapped = op->flags & op_flag::address32 ? static_cast<u32>(address)
+  const u64 wrapped = op->flags & op_flag::address32   ? static_cast<u32>(address)
                       : op->flags & op_flag::address16 ? static_cast<u16>(address)
                                                        : address;
   return segment_linear(cpu, static_cast<x86::Segment>(op->segment), wrapped, sizeof(T), kind);
@@ -64,15 +73,16 @@ template <class T, bool immediate>
 template <class Operation, class T, bool immediate>
 void bit_mem(Cpu& cpu, const Op* op) {
   const T offset = bit_offset<T, immediate>(cpu, op);
-  const Linear linear =
-      bit_word<T, immediate>(cpu, op, offset, Operation::writes ? AccessKind::write : AccessKind::read);
+  const Linear linear = bit_word<T, immediate>(cpu, op, offset,
+                                               Operation::writes ? AccessKind::write : AccessKind::read);
   if (!linear.ok) [[unlikely]]
     return faulted(cpu, op);
   const unsigned shift = offset & offset_mask<T>;
   Loaded<T> old;
   if constexpr (Operation::writes)
-    old = modify_at<T>(cpu, op, linear.address,
-                       [bit = static_cast<T>(T{1} << shift)](T value) { return Operation::template compute<T>(value, bit); });
+    old = modify_at<T>(cpu, op, linear.address, [bit = static_cast<T>(T{1} << shift)](T value) {
+      return Operation::template compute<T>(value, bit);
+    });
   else
     old = load<T>(cpu, linear.address, static_cast<x86::Segment>(op->segment));
   if (!old.ok) [[unlikely]]
@@ -162,12 +172,14 @@ Binding bind_bsr(const x86::Instruction& instruction, Op& op) { return bind_scan
 
 Binding bind_popcnt(const x86::Instruction& instruction, Op&) {
   const auto& from = instruction.operands[1];
-  return {by_word_width(from.bytes, [&]<class T>() -> Handler { return is_memory(from) ? popcnt<T, true> : popcnt<T, false>; })};
+  return {by_word_width(from.bytes,
+                        [&]<class T>() -> Handler { return is_memory(from) ? popcnt<T, true> : popcnt<T, false>; })};
 }
 
 Binding bind_crc32(const x86::Instruction& instruction, Op&) {
   const auto& from = instruction.operands[1];
-  return {by_width(from.bytes, [&]<class T>() -> Handler { return is_memory(from) ? crc32<T, true> : crc32<T, false>; })};
+  return {
+      by_width(from.bytes, [&]<class T>() -> Handler { return is_memory(from) ? crc32<T, true> : crc32<T, false>; })};
 }
 
 }  // namespace doppel::interpreter

@@ -8,22 +8,30 @@ namespace {
 struct Logic {
   static constexpr bool writes = true;
   template <class T>
-  static void flags(LazyFlags& flags, T, T, T value) { flags.set_logic(value); }
+  static void flags(LazyFlags& flags, T, T, T value) {
+    flags.set_logic(value);
+  }
 };
 
 struct And : Logic {
   template <class T>
-  static T compute(const LazyFlags&, T a, T b) { return a & b; }
+  static T compute(const LazyFlags&, T a, T b) {
+    return a & b;
+  }
 };
 
 struct Or : Logic {
   template <class T>
-  static T compute(const LazyFlags&, T a, T b) { return a | b; }
+  static T compute(const LazyFlags&, T a, T b) {
+    return a | b;
+  }
 };
 
 struct Xor : Logic {
   template <class T>
-  static T compute(const LazyFlags&, T a, T b) { return a ^ b; }
+  static T compute(const LazyFlags&, T a, T b) {
+    return a ^ b;
+  }
 };
 
 struct Test : And {
@@ -32,7 +40,9 @@ struct Test : And {
 
 struct Not {
   template <class T>
-  static T compute(T a) { return static_cast<T>(~a); }
+  static T compute(T a) {
+    return static_cast<T>(~a);
+  }
   template <class T>
   static void flags(LazyFlags&, T, T) {}
 };

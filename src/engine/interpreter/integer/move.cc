@@ -65,38 +65,6 @@ void store_plain(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-// MOV between the accumulator and an absolute address of up to 64 bits, which is in op->immediate.
-template <class T>
-void load_absolute(Cpu& cpu, const Op* op) {
-  const auto segment = static_cast<x86::Segment>(op->segment);
-  const Linear linear = segment_linear(cpu, segment, op->immediate, sizeof(T), AccessKind::read);
-  if (!linear.ok) return faulted(cpu, op);
-  const Loaded<T> value = load<T>(cpu, linear.address, segment);
-  if (!value.ok) return faulted(cpu, op);
-  cpu.set_reg<T>(op->a, value.value);
-  return next(cpu, op);
-}
-
-template <class T>
-void store_absolute(Cpu& cpu, const Op* op) {
-  const auto segment = static_cast<x86::Segment>(op->segment);
-  const Linear linear = segment_linear(cpu, segment, op->immediate, sizeof(T), AccessKind::write);
-  if (!linear.ok || !store<T>(cpu, linear.address, cpu.reg<T>(op->b), segment)) return faulted(cpu, op);
-  return next(cpu, op);
-}
-
-bool is_absolute(const x86::Instruction& instruction) {
-  return instruction.opcode_map == 0 && instruction.opcode >= 0xa0 && instruction.opcode <= 0xa3;
-}
-
-Binding bind_absolute(const x86::Instruction& instruction, Op& op) {
-  op.immediate = static_cast<u64>(instruction.memory.displacement);
-  if (instruction.memory.address_bytes < 8) op.immediate &= low_bits(8 * instruction.memory.address_bytes);
-  const bool load = is_register(instruction.operands[0]);
-  return {by_width(instruction.operands[0].bytes,
-                   [&]<class T>() -> Handler { return load ? load_absolute<T> : store_absolute<T>; })};
-}
-
 // ---- MOVZX, MOVSX, MOVSXD ----
 
 template <class To, class From>
@@ -185,7 +153,6 @@ Binding bind_mov(const x86::Instruction& instruction, Op& op) {
   const bool plain = is_fast(op);
   const Form form = form_of(instruction);
   if (form == Form::other) return {};
-  if (is_absolute(instruction)) return bind_absolute(instruction, op);
   return {by_width(instruction.operands[0].bytes, [&]<class T>() -> Handler {
     switch (form) {
       case Form::reg_reg: return mov_reg_reg<T>;

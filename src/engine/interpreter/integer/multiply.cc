@@ -9,20 +9,32 @@ namespace {
 template <class T>
 struct Wide;
 template <>
-struct Wide<u8> { using type = u16; };
+struct Wide<u8> {
+  using type = u16;
+};
 template <>
-struct Wide<u16> { using type = u32; };
+struct Wide<u16> {
+  using type = u32;
+};
 template <>
-struct Wide<u32> { using type = u64; };
+struct Wide<u32> {
+  using type = u64;
+};
 template <>
-struct Wide<u64> { using type = u128; };
+struct Wide<u64> {
+  using type = u128;
+};
 template <class T>
 using wide_t = typename Wide<T>::type;
 
 template <class T>
-struct SignedWide { using type = std::make_signed_t<wide_t<T>>; };
+struct SignedWide {
+  using type = std::make_signed_t<wide_t<T>>;
+};
 template <>
-struct SignedWide<u64> { using type = i128; };
+struct SignedWide<u64> {
+  using type = i128;
+};
 template <class T>
 using signed_wide_t = typename SignedWide<T>::type;
 
@@ -48,7 +60,9 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline T high_half(wide_t<T> value) { return static_cast<T>(value >> 8 * sizeof(T)); }
+[[gnu::always_inline]] inline T high_half(wide_t<T> value) {
+  return static_cast<T>(value >> 8 * sizeof(T));
+}
 
 template <class T, bool memory>
 void mul(Cpu& cpu, const Op* op) {
@@ -156,7 +170,8 @@ void spread_sign(Cpu& cpu, const Op* op) {
 
 Binding bind_mul(const x86::Instruction& instruction, Op&) {
   const auto& factor = instruction.operands[0];
-  return {by_width(factor.bytes, [&]<class T>() -> Handler { return is_memory(factor) ? mul<T, true> : mul<T, false>; })};
+  return {
+      by_width(factor.bytes, [&]<class T>() -> Handler { return is_memory(factor) ? mul<T, true> : mul<T, false>; })};
 }
 
 Binding bind_imul(const x86::Instruction& instruction, Op&) {
@@ -173,12 +188,14 @@ Binding bind_imul(const x86::Instruction& instruction, Op&) {
 
 Binding bind_div(const x86::Instruction& instruction, Op&) {
   const auto& divisor = instruction.operands[0];
-  return {by_width(divisor.bytes, [&]<class T>() -> Handler { return is_memory(divisor) ? div<T, true> : div<T, false>; })};
+  return {
+      by_width(divisor.bytes, [&]<class T>() -> Handler { return is_memory(divisor) ? div<T, true> : div<T, false>; })};
 }
 
 Binding bind_idiv(const x86::Instruction& instruction, Op&) {
   const auto& divisor = instruction.operands[0];
-  return {by_width(divisor.bytes, [&]<class T>() -> Handler { return is_memory(divisor) ? idiv<T, true> : idiv<T, false>; })};
+  return {by_width(divisor.bytes,
+                   [&]<class T>() -> Handler { return is_memory(divisor) ? idiv<T, true> : idiv<T, false>; })};
 }
 
 Binding bind_cbw(const x86::Instruction&, Op&) { return {extend_accumulator<u16, u8>}; }

@@ -127,7 +127,7 @@ Handler by_condition(unsigned code, Pick pick) {
 
 // CF alone; the flip keeps OF, which is the difference of the two top bits.
 [[gnu::always_inline]] inline void replace_cf(LazyFlags& flags, bool cf) {
-  const u64 flip = (flags.carries >> 63) ^ u64{cf};
+  const u64 flip = (flags.carries >> 63) ^ u64 { cf };
   flags.carries ^= flip << 63 | flip << 62;
 }
 // ZF, SF, PF of `value` and the other three as given.

@@ -13,13 +13,17 @@ constexpr unsigned width = 8 * sizeof(T);
 template <class T>
 constexpr unsigned count_mask = sizeof(T) == 8 ? 63 : 31;
 template <class T>
-constexpr bool top(T value) { return value >> (width<T> - 1); }
+constexpr bool top(T value) {
+  return value >> (width<T> - 1);
+}
 
 // Each operation: compute(flags, a, count) and set(flags, a, value, count), with 1 <= count <= count_mask.
 
 struct Shl {
   template <class T>
-  static T compute(const LazyFlags&, T a, unsigned count) { return count < width<T> ? static_cast<T>(a << count) : T{0}; }
+  static T compute(const LazyFlags&, T a, unsigned count) {
+    return count < width<T> ? static_cast<T>(a << count) : T{0};
+  }
   template <class T>
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
     const bool cf = count <= width<T> && (a >> (width<T> - count)) & 1;
@@ -29,7 +33,9 @@ struct Shl {
 
 struct Shr {
   template <class T>
-  static T compute(const LazyFlags&, T a, unsigned count) { return count < width<T> ? static_cast<T>(a >> count) : T{0}; }
+  static T compute(const LazyFlags&, T a, unsigned count) {
+    return count < width<T> ? static_cast<T>(a >> count) : T{0};
+  }
   template <class T>
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
     const bool cf = count <= width<T> && (a >> (count - 1)) & 1;
@@ -194,15 +200,15 @@ template <class T, bool left>
   set_status(flags, value, cf, top(value) != top(a));
 }
 
-// a: first register operand, b: the register shifted in (op->b); the count is the immediate or CL.
+// op->b: the register that is shifted in; op->c: CL, or 0 if the count is the immediate.
 template <class T, bool left, bool memory>
 void shift_double(Cpu& cpu, const Op* op) {
-  const unsigned count = (op->flags & op_flag::wide ? cpu.reg<u8>(x86::rcx * 8) : static_cast<unsigned>(op->immediate)) & count_mask<T>;
+  const unsigned count = (op->c ? cpu.reg<u8>(op->c) : static_cast<unsigned>(op->immediate)) & count_mask<T>;
   const T b = cpu.reg<T>(op->b);
   T a;
   if constexpr (memory) {
-    const Loaded<T> old =
-        modify<T>(cpu, op, [b, count](T from) { return count == 0 ? from : double_shift<T, left>(from, b, count); });
+    const Loaded<T> old = modify<T>(
+        cpu, op, [b, count](T from) { return count == 0 ? from : double_shift<T, left>(from, b, count); });
     if (!old.ok) [[unlikely]]
       return faulted(cpu, op);
     a = old.value;
@@ -215,8 +221,7 @@ void shift_double(Cpu& cpu, const Op* op) {
 }
 
 template <bool left>
-Binding bind_double(const x86::Instruction& instruction, Op& op) {
-  if (is_register(instruction.operands[2])) op.flags |= op_flag::wide;  // by CL
+Binding bind_double(const x86::Instruction& instruction, Op&) {
   const auto& to = instruction.operands[0];
   return {by_word_width(to.bytes, [&]<class T>() -> Handler {
     return is_memory(to) ? shift_double<T, left, true> : shift_double<T, left, false>;

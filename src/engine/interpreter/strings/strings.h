@@ -91,7 +91,9 @@ void string_once(Cpu& cpu, const Op* op) {
 
 enum class Progress : u8 { done, interrupted, stepped, fault };
 
-inline bool repetition_ends(const Cpu& cpu, const Op* op) { return cpu.flags.zf() != static_cast<bool>(op->flags & op_flag::rep); }
+inline bool repetition_ends(const Cpu& cpu, const Op* op) {
+  return cpu.flags.zf() != static_cast<bool>(op->flags & op_flag::rep);
+}
 
 template <class Operation, class T>
 [[gnu::noinline]] Progress repeat(Cpu& cpu, const Op* op) {
@@ -109,7 +111,8 @@ template <class Operation, class T>
     if constexpr (Operation::compares)
       if (repetition_ends(cpu, op)) return Progress::done;
     if (stepping || cpu.pending_debug) return Progress::stepped;
-    if (cpu.attention.load(std::memory_order_relaxed) && cpu.events.load(std::memory_order_relaxed)) return Progress::interrupted;
+    if (cpu.attention.load(std::memory_order_relaxed) && cpu.events.load(std::memory_order_relaxed))
+      return Progress::interrupted;
   }
 }
 
