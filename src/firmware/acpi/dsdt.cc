@@ -2,6 +2,7 @@
 // ACPI 6.5 §5 and §6; ISA device identifiers from the PNP list; 82371SB (PIIX3) §2.2.6 for the PIRQ routing registers.
 #include <string>
 
+#include "device/pci/pci_bus.h"
 #include "firmware/acpi/aml.h"
 #include "firmware/acpi/tables.h"
 
@@ -12,11 +13,9 @@ namespace {
 using namespace aml;
 
 constexpr u8 isa_bridge_slot = 1;  // PIIX3
-constexpr unsigned slots = 32, pirqs = 4;
+constexpr unsigned slots = PciBus::slots, pirqs = PciBus::pirqs;
 constexpr u64 pirq_unrouted = 0x80;
 
-// i440FX boards rotate the pins by slot, so that slot 1 INTA# is PIRQ A. `pin` 0 is INTA#.
-constexpr unsigned pirq_of(unsigned slot, unsigned pin) { return (slot + pirqs - 1 + pin) % pirqs; }
 std::string link_name(unsigned pirq) { return std::string("LNK") + static_cast<char>('A' + pirq); }
 std::string register_name(unsigned pirq) { return std::string("PRQ") + static_cast<char>('A' + pirq); }
 
@@ -52,7 +51,7 @@ Term routing(const Parameters& parameters, bool apic) {
   std::vector<Term> entries;
   for (unsigned slot = 1; slot < slots; ++slot) {
     for (unsigned pin = 0; pin < pirqs; ++pin) {
-      const unsigned pirq = pirq_of(slot, pin);
+      const unsigned pirq = PciBus::pirq_of(slot, pin + 1);
       const Term source = apic ? integer(0) : path(link_name(pirq));
       const Term index = integer(apic ? parameters.pirq_gsis[pirq] : 0);
       entries.push_back(package({integer(u64{slot} << 16 | 0xffff), integer(pin), source, index}));
