@@ -31,18 +31,18 @@ bool xmm_in_use(const Cpu& cpu) {
   return any;
 }
 
-// XINUSE; SSE counts as used, too, while MXCSR is not as after reset.
-u64 components_in_use(Cpu& cpu) {
+// XINUSE. In the compacted format MXCSR is part of the SSE component; in the standard one it is saved and loaded by itself.
+u64 components_in_use(Cpu& cpu, bool compact) {
   collect_mxcsr(cpu);
-  return (x87_in_use(cpu.s.fpu) ? x87_component : 0) |
-         (xmm_in_use(cpu) || cpu.s.mxcsr != mxcsr_initial ? sse_component : 0);
+  const bool sse = xmm_in_use(cpu) || (compact && cpu.s.mxcsr != mxcsr_initial);
+  return (x87_in_use(cpu.s.fpu) ? x87_component : 0) | (sse ? sse_component : 0);
 }
 
 template <Save kind, bool rex_w>
 [[gnu::noinline]] bool xsave(Cpu& cpu, const Op* op) {
   const Linear linear = area_linear(cpu, op, sizeof(SaveArea), 64, AccessKind::write);
   if (!linear.ok || !probe_area(cpu, op, linear.address, sizeof(SaveArea))) return false;
-  const u64 mask = requested(cpu), used = components_in_use(cpu) & mask;
+  const u64 mask = requested(cpu), used = components_in_use(cpu, kind == Save::compact) & mask;
   SaveArea area;
   area.xstate_bv = used;
   AreaPart header{header_offset, 8};

@@ -24,7 +24,7 @@ struct State {
   u32 mxcsr = 0x1f80;
   u64 rax = 0, rdx = 0;
   u64 flags = 0;  // status flags
-  std::array<u8, memory_bytes> memory{};
+  alignas(64) std::array<u8, memory_bytes> memory{};
   std::optional<u8> fault;  // vector
 };
 
@@ -129,6 +129,8 @@ class GuestUnit {
   GuestUnit() {
     CHECK(memory_->map(0, 0, ram_bytes, PhysicalMemory::Kind::ram, "ram"));
     x86::X86State s;
+    for (x86::SegmentRegister& segment : s.segments)
+      segment = {.limit = 0xffff'ffff, .selector = 0x18, .attributes = 0xc093};
     s.cr0 = x86::cr0::pe | x86::cr0::ne | x86::cr0::et;
     s.cr4 = x86::cr4::osfxsr | x86::cr4::osxsave;
     s.xcr0 = 3;
@@ -138,16 +140,21 @@ class GuestUnit {
   }
 
   State run(const State& before, std::span<const u8> bytes) {
+    forget_host_flags();
+    return run_on(before, bytes);
+  }
+  // The same, with whatever sticky flags the host's unit has from the instruction before.
+  State run_on(const State& before, std::span<const u8> bytes) {
     State after = before;
     cpu.s.fpu = before.fpu;
     cpu.s.vectors = before.vectors;
     cpu.s.mxcsr = before.mxcsr;
     apply_mxcsr(cpu);
-    forget_host_flags();
     cpu.flags.unpack(before.flags);
     cpu.gpr[x86::rax] = before.rax;
     cpu.gpr[x86::rdx] = before.rdx;
-    cpu.gpr[x86::rbx] = memory_address;
+    cpu.gpr[x86::rbx] = cpu.gpr[x86::rbp] = memory_address;  // [BP+DI] is what encodes [RBX] in 16-bit code
+    cpu.gpr[x86::rdi] = 0;
     std::memcpy(cpu.ram + memory_address, before.memory.data(), memory_bytes);
     after.fault = execute(bytes);
     collect_mxcsr(cpu);
@@ -160,6 +167,15 @@ class GuestUnit {
     after.rdx = cpu.gpr[x86::rdx];
     std::memcpy(after.memory.data(), cpu.ram + memory_address, memory_bytes);
     return after;
+  }
+
+  // Another mode or another setting of control registers.
+  template <class F>
+  void change(F f) {
+    cpu.store_state();
+    x86::X86State s = cpu.s;
+    f(s);
+    cpu.load_state(s);
   }
 
   bool decodes(std::span<const u8> bytes) const {
@@ -175,6 +191,7 @@ class GuestUnit {
     Block& block = *new (storage_) Block{};
     block.count = 1;
     block.mode = cpu.mode;
+    block.ops[0].offset = 0;
     bind(instruction, block.ops[0]);
     block.ops[1] = {.handler = execute_end_of_block, .offset = instruction.length};
     cpu.leave = Leave::next_block;

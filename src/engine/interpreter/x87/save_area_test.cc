@@ -1,0 +1,108 @@
+// FXSAVE, XSAVE and their inverses against the host's processor, on random states and areas.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "engine/interpreter/x87/testing/host_unit.h"
+
+namespace doppel::interpreter {
+namespace {
+
+using testing::GuestUnit;
+using testing::HostUnit;
+using testing::State;
+
+struct Encoding {
+  const char* name;
+  std::vector<u8> bytes;
+};
+
+class SaveAreas : public ::testing::Test {
+ protected:
+  u64 bits() { return random_(); }
+  bool one_in(u64 n) { return random_() % n == 0; }
+
+  State draw() {
+    State state;
+    state.mxcsr = one_in(2) ? 0x1f80 : static_cast<u32>(bits() & 0xffff);
+    state.fpu.control = static_cast<u16>((bits() & 0xf00) | 0x7f);
+    state.fpu.status = static_cast<u16>(bits() & 0x7f7f);
+    state.fpu.valid = static_cast<u8>(bits());
+    for (auto& value : state.fpu.registers) value = {bits(), static_cast<u16>(bits())};
+    if (one_in(3)) state.fpu = {};
+    if (!one_in(3))
+      for (auto& vector : state.vectors) vector.words = {bits(), bits(), 0, 0};
+    state.rax = bits() & 3;
+    for (unsigned i = 0; i < testing::memory_bytes; i += 8) put<u64>(state.memory.data() + i, bits());
+    return state;
+  }
+  template <class S>
+  static auto& area(S& state) {
+    return *reinterpret_cast<std::conditional_t<std::is_const_v<S>, const SaveArea, SaveArea>*>(state.memory.data());
+  }
+
+  // What this host reports only while an error is pending, and its own MXCSR_MASK.
+  static void forget_pointers(State& state) {
+    SaveArea& image = area(state);
+    image.opcode = 0;
+    image.instruction_pointer = image.data_pointer = 0;
+    if (image.mxcsr_mask != 0) image.mxcsr_mask &= mxcsr_writable;
+  }
+
+  void check(const Encoding& encoding, const State& before) {
+    State host = host_.run(before, encoding.bytes), guest = guest_.run(before, encoding.bytes);
+    ASSERT_FALSE(guest.fault) << encoding.name << ": fault " << int{*guest.fault};
+    forget_pointers(host);
+    forget_pointers(guest);
+    for (unsigned i = 0; i < testing::memory_bytes; ++i)
+      ASSERT_EQ(host.memory[i], guest.memory[i])
+          << encoding.name
+          << fmt::format(" rax {} mxcsr {:x} byte {} (was {:x})", before.rax, before.mxcsr, i, before.memory[i]);
+    ASSERT_EQ(host.fpu.control, guest.fpu.control) << encoding.name << fmt::format(" from {:x}", area(before).control);
+    ASSERT_EQ(host.fpu.status, guest.fpu.status) << encoding.name << fmt::format(" from {:x}", area(before).status);
+    ASSERT_EQ(host.fpu.valid, guest.fpu.valid) << encoding.name;
+    ASSERT_EQ(host.mxcsr, guest.mxcsr) << encoding.name;
+    for (unsigned i = 0; i < 8; ++i) {
+      ASSERT_EQ(host.fpu.registers[i].significand, guest.fpu.registers[i].significand) << encoding.name;
+      ASSERT_EQ(host.fpu.registers[i].sign_exponent, guest.fpu.registers[i].sign_exponent) << encoding.name;
+    }
+    for (unsigned i = 0; i < 16; ++i) ASSERT_EQ(host.vectors[i].words, guest.vectors[i].words) << encoding.name;
+  }
+
+  std::mt19937_64 random_{1};
+  HostUnit host_;
+  GuestUnit guest_;
+};
+
+constexpr unsigned cases = 300;
+
+TEST_F(SaveAreas, SaveAsTheHost) {
+  const Encoding encodings[] = {{"fxsave", {0x0f, 0xae, 0x03}},   {"fxsave64", {0x48, 0x0f, 0xae, 0x03}},
+                                {"xsave", {0x0f, 0xae, 0x23}},    {"xsave64", {0x48, 0x0f, 0xae, 0x23}},
+                                {"xsavec", {0x0f, 0xc7, 0x23}},   {"xsavec64", {0x48, 0x0f, 0xc7, 0x23}},
+                                {"xsaveopt", {0x0f, 0xae, 0x33}}, {"xsaveopt64", {0x48, 0x0f, 0xae, 0x33}}};
+  for (const Encoding& encoding : encodings)
+    for (unsigned i = 0; i < cases; ++i) check(encoding, draw());
+}
+
+TEST_F(SaveAreas, RestoreAsTheHost) {
+  const Encoding encodings[] = {{"fxrstor", {0x0f, 0xae, 0x0b}},
+                                {"fxrstor64", {0x48, 0x0f, 0xae, 0x0b}},
+                                {"xrstor", {0x0f, 0xae, 0x2b}},
+                                {"xrstor64", {0x48, 0x0f, 0xae, 0x2b}}};
+  for (const Encoding& encoding : encodings)
+    for (unsigned i = 0; i < cases; ++i) {
+      State state = draw();
+      SaveArea& image = area(state);
+      image.mxcsr &= mxcsr_writable;
+      const bool compact = one_in(2);
+      image.xcomp_bv = compact ? u64{1} << 63 | 3 : 0;
+      image.xstate_bv &= 3;
+      for (u64& word : image.header_reserved) word = 0;
+      check(encoding, state);
+    }
+}
+
+}  // namespace
+}  // namespace doppel::interpreter
