@@ -115,4 +115,6 @@ void FlatGuest::set_writable(u64 linear, bool writable) {
   change_entry(linear, pte::Writable::mask, writable ? pte::Writable::mask : 0);
 }
 
+void FlatGuest::set_device(u64 linear) { change_entry(linear, 0, u64{1} << 32); }
+
 }  // namespace doppel::testing

@@ -36,6 +36,10 @@ class FlatGuest {
   // Removes or restores one 4 KiB page.
   void set_present(u64 linear, bool present);
   void set_writable(u64 linear, bool writable);
+  // Makes it a page of memory-mapped I/O that nobody answers: it reads all ones.
+  void set_device(u64 linear);
+
+  TraceHooks& hooks() { return hooks_; }  // `exception` is taken
 
   Vcpu& vcpu(unsigned index = 0) { return *vcpus_[index]; }
   PhysicalMemory& physical_memory() { return *memory_; }

@@ -7,6 +7,7 @@
 #include "engine/interpreter/cpu.h"
 #include "engine/interpreter/debug.h"
 #include "engine/interpreter/fpu_environment.h"
+#include "engine/interpreter/integer/random.h"
 #include "engine/interpreter/sse/vector.h"
 #include "engine/interpreter/state.h"
 #include "engine/interpreter/system.h"
@@ -21,8 +22,9 @@ constexpr u64 dr6_single_step = u64{1} << 14;
 
 class InterpreterVcpu final : public Vcpu {
  public:
-  InterpreterVcpu(const VcpuWiring& wiring, const Decoder& decoder, u64 block_cache_bytes)
+  InterpreterVcpu(const VcpuWiring& wiring, const Decoder& decoder, u64 block_cache_bytes, bool repeatable)
       : cpu_(wiring, decoder, block_cache_bytes) {
+    if (repeatable) cpu_.random = instruction_random;
     reset();
   }
 
@@ -267,7 +269,8 @@ void InterpreterVcpu::trap(u64 dr6_bits) {
 void InterpreterVcpu::state(state::Archive& archive) {
   cpu_.store_state();
   X86State state = cpu_.s;
-  PendingEvents pending{.events = cpu_.events.load() & ~event::kick, .sipi_vector = cpu_.sipi_vector.load(),
+  PendingEvents pending{.events = cpu_.events.load() & ~event::kick,
+                        .sipi_vector = cpu_.sipi_vector.load(),
                         .pending_debug = cpu_.pending_debug};
   save_or_load(archive, state, pending);
   if (archive.saving() || !archive.ok()) return;
@@ -286,7 +289,7 @@ class InterpreterEngine final : public Engine {
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
     constexpr u64 least = u64{4} << 20;
     const u64 share = std::max(least, options_.block_cache_bytes / std::max(1u, wiring.count));
-    return std::make_unique<InterpreterVcpu>(wiring, decoder_, share);
+    return std::make_unique<InterpreterVcpu>(wiring, decoder_, share, options_.repeatable);
   }
 
  private:

@@ -10,6 +10,7 @@ namespace doppel {
 
 struct InterpreterOptions {
   u64 block_cache_bytes = u64{24} << 20;  // decoded blocks of all vCPUs together
+  bool repeatable = false;  // under an instruction clock: RDRAND and RDSEED depend on the instruction count alone
 };
 
 std::unique_ptr<Engine> make_interpreter(const InterpreterOptions& options = {});
