@@ -2,12 +2,12 @@
 #include "disk/io_engine.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 
 #include "base/log.h"
 

@@ -1,12 +1,12 @@
 // The I/O engine on io_uring. The ring's file descriptor is readable while completions wait, which is what the event loop
 // and drain() look at. Requests beyond the ring's size wait in a queue of our own, so that completions never overflow.
 #include <liburing.h>
-#include <limits.h>
 #include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 #include <array>
+#include <climits>
 
 #include "base/check.h"
 #include "disk/io_engine.h"

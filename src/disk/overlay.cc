@@ -4,13 +4,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/falloc.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/bits.h"
@@ -24,7 +24,7 @@ namespace {
 constexpr u64 state_piece = 1 * MiB;
 
 Result<Fd> temporary_file() {
-  const char* chosen = ::getenv("TMPDIR");
+  const char* chosen = std::getenv("TMPDIR");
   const std::string folder = chosen != nullptr && *chosen != 0 ? chosen : "/var/tmp";
   Fd file(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (file) return file;

@@ -32,8 +32,10 @@ struct VirtioMachine {
   }
 
   void plug(const Make& make) {
-    function = std::make_unique<VirtioPci>(
-        make(*this), [this](MsiMessage message) { log += fmt::format("msi{:x} ", message.data); });
+    function = std::make_unique<VirtioPci>(make(*this), [this](MsiMessage message) {
+      if (on_message) return on_message();
+      log += fmt::format("msi{:x} ", message.data);
+    });
     CHECK(pci.attach(slot, 0, *function));
     pci.connect(PciBus::pirq_of(slot, 1), IrqLine([this](bool level) {
                   if (std::exchange(intx, level) != level) log += level ? "intx+ " : "intx- ";
@@ -60,6 +62,7 @@ struct VirtioMachine {
 
   const bool synchronous;
   std::string log;
+  std::function<void()> on_message{};  // instead of the log
   bool intx = false;
   FakeClock clock;
   std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create());
