@@ -41,6 +41,11 @@ namespace leaf7_edx {
 constexpr u32 spec_ctrl = 1 << 26, stibp = 1 << 27, arch_capabilities = 1 << 29, ssbd = 1u << 31;
 constexpr u32 all = spec_ctrl | stibp | arch_capabilities | ssbd;
 }  // namespace leaf7_edx
+namespace leaf7_2_edx {
+// BHI_NO is not enough for Linux since 6.1.17x: it clears the branch history in a loop at every system call, unless it can say
+// SPEC_CTRL.BHI_DIS_S once.
+constexpr u32 bhi_ctrl = 1 << 4;
+}
 
 namespace extended1_edx {
 constexpr u32 syscall = 1 << 11, nx = 1 << 20, page1g = 1 << 26, rdtscp = 1 << 27, lm = 1 << 29;
@@ -94,7 +99,8 @@ constexpr std::array table{
     Leaf{4, 2, cache(3, 2, 16, 1024)},                // L2 1 MiB
     Leaf{4, 3, cache(3, 3, 16, 16384)},               // L3 16 MiB, shared by all
     Leaf{6, any_subleaf, {leaf6_arat, 0, 0, 0}},
-    Leaf{7, 0, {0, leaf7_ebx::all, leaf7_ecx::umip, leaf7_edx::all}},
+    Leaf{7, 0, {2 /* last subleaf */, leaf7_ebx::all, leaf7_ecx::umip, leaf7_edx::all}},
+    Leaf{7, 2, {0, 0, 0, leaf7_2_edx::bhi_ctrl}},
     Leaf{0xd, 0, {static_cast<u32>(supported_xcr0), xsave_bytes, xsave_bytes, 0}},
     Leaf{0xd, 1, {leaf_d1_eax::xsaveopt | leaf_d1_eax::xsavec, xsave_bytes, 0, 0}},
     Leaf{0x15, any_subleaf, {1, 1, static_cast<u32>(tsc_hertz), 0}},

@@ -45,6 +45,7 @@ TEST(Cpuid, FeatureWords) {
   EXPECT_EQ(seven.ecx, 4u);
   EXPECT_EQ(seven.edx, 0xac00'0000u);
   EXPECT_EQ(cpuid({}, 7, 1).ebx, 0u);
+  EXPECT_EQ(cpuid({}, 7, 2).edx, 1u << 4);
   EXPECT_EQ(cpuid({}, 0x8000'0001, 0).edx, 0x2c10'0800u);
   EXPECT_EQ(cpuid({}, 0x8000'0007, 0).edx, 0x100u);
   EXPECT_EQ(cpuid({}, 0x8000'0008, 0).eax, 0x3028u);

@@ -15,7 +15,7 @@ namespace misc_enable {
 constexpr u64 fast_strings = 1 << 0, bts_unavailable = 1 << 11, pebs_unavailable = 1 << 12;
 }
 namespace spec_ctrl {
-constexpr u64 ibrs = 1 << 0, stibp = 1 << 1, ssbd = 1 << 2;
+constexpr u64 ibrs = 1 << 0, stibp = 1 << 1, ssbd = 1 << 2, bhi_dis_s = 1 << 10;
 }
 namespace debugctl {
 constexpr u64 lbr = 1 << 0, btf = 1 << 1;
@@ -27,24 +27,24 @@ constexpr u64 platform_info = 10 << 8;                      // base ratio: 10 ×
 
 // Sorted by index.
 constexpr std::array table{
-    Msr{.index = 0x0, .name = "P5_MC_ADDR", .kind = constant, .writable = 0},
-    Msr{.index = 0x1, .name = "P5_MC_TYPE", .kind = constant, .writable = 0},
+    Msr{.index = 0x0, .name = "P5_MC_ADDR", .kind = read_only},
+    Msr{.index = 0x1, .name = "P5_MC_TYPE", .kind = read_only},
     Msr{.index = 0x10, .name = "TIME_STAMP_COUNTER", .kind = tsc},
-    Msr{.index = 0x17, .name = "PLATFORM_ID", .kind = constant, .writable = 0},
-    Msr{.index = 0x3a, .name = "FEATURE_CONTROL", .kind = constant, .constant = 1 /* locked */, .writable = 0},
+    Msr{.index = 0x17, .name = "PLATFORM_ID", .kind = read_only},
+    Msr{.index = 0x3a, .name = "FEATURE_CONTROL", .kind = read_only, .constant = 1 /* locked */},
     Msr{.index = 0x3b, .name = "TSC_ADJUST", .kind = tsc_adjust},
     Msr{.index = 0x48, .name = "SPEC_CTRL", .kind = field, .field = &S::spec_ctrl,
-        .writable = spec_ctrl::ibrs | spec_ctrl::stibp | spec_ctrl::ssbd},
+        .writable = spec_ctrl::ibrs | spec_ctrl::stibp | spec_ctrl::ssbd | spec_ctrl::bhi_dis_s},
     Msr{.index = 0x49, .name = "PRED_CMD", .kind = command, .writable = 1 /* IBPB */},
     Msr{.index = 0x8b, .name = "BIOS_SIGN_ID", .kind = constant, .constant = microcode_revision},
-    Msr{.index = 0xce, .name = "PLATFORM_INFO", .kind = constant, .constant = platform_info, .writable = 0},
-    Msr{.index = 0xfe, .name = "MTRRCAP", .kind = constant, .constant = mtrr_capabilities, .writable = 0},
-    Msr{.index = 0x10a, .name = "ARCH_CAPABILITIES", .kind = constant, .constant = arch_capabilities::all, .writable = 0},
+    Msr{.index = 0xce, .name = "PLATFORM_INFO", .kind = read_only, .constant = platform_info},
+    Msr{.index = 0xfe, .name = "MTRRCAP", .kind = read_only, .constant = mtrr_capabilities},
+    Msr{.index = 0x10a, .name = "ARCH_CAPABILITIES", .kind = read_only, .constant = arch_capabilities::all},
     Msr{.index = 0x140, .name = "MISC_FEATURES_ENABLES", .kind = constant, .writable = 0},
     Msr{.index = 0x174, .name = "SYSENTER_CS", .kind = field, .field = &S::sysenter_cs, .writable = low32},
     Msr{.index = 0x175, .name = "SYSENTER_ESP", .kind = canonical, .field = &S::sysenter_esp},
     Msr{.index = 0x176, .name = "SYSENTER_EIP", .kind = canonical, .field = &S::sysenter_eip},
-    Msr{.index = 0x179, .name = "MCG_CAP", .kind = constant, .writable = 0},  // no banks
+    Msr{.index = 0x179, .name = "MCG_CAP", .kind = read_only},  // no banks
     Msr{.index = 0x17a, .name = "MCG_STATUS", .kind = constant, .writable = 7},
     Msr{.index = 0x1a0, .name = "MISC_ENABLE", .kind = field, .field = &S::misc_enable,
         .constant = misc_enable::bts_unavailable | misc_enable::pebs_unavailable, .writable = misc_enable::fast_strings},

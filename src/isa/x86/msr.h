@@ -12,6 +12,7 @@ enum class MsrKind : u8 {
   field,       // `field` of X86State
   canonical,   // the same; a value that is not canonical is refused
   constant,    // `constant`; writable bits may be written and are forgotten
+  read_only,   // `constant`; any write is refused
   command,     // write-only: reading is refused, writing has no visible effect
   // What needs more than a field:
   efer, tsc, tsc_adjust, tsc_aux, fs_base, gs_base, pat, mtrr_variable, mtrr_fixed, mtrr_default,

@@ -37,6 +37,13 @@ TEST(Information, Instructions) {
        "0f20e0480d000004000f22e031c9b80700000031d20f01d1", "#13(0) at 15", ""},
       {Mode::long64, "mov rax, cr4; or rax, 0x40000; mov cr4, rax; mov ecx, 1; xgetbv",
        "0f20e0480d000004000f22e0b9010000000f01d0", "#13(0) at 11", ""},
+      {Mode::long64, "mov ecx, 0x140; xor eax, eax; xor edx, edx; wrmsr; hlt", "b94001000031c031d20f30f4", "halt at c", ""},
+      {Mode::long64, "mov ecx, 0x140; mov eax, 1; xor edx, edx; wrmsr", "b940010000b80100000031d20f30", "#13(0) at c", ""},
+      {Mode::long64, "mov ecx, 0x48; mov eax, 0x407; xor edx, edx; wrmsr; rdmsr; hlt",
+       "b948000000b80704000031d20f300f32f4", "halt at 11", "rax=407"},
+      {Mode::long64, "mov ecx, 0x48; mov eax, 8; xor edx, edx; wrmsr", "b948000000b80800000031d20f30", "#13(0) at c", ""},
+      {Mode::long64, "mov ecx, 0xfe; rdmsr; hlt", "b9fe0000000f32f4", "halt at 8", "rax=508"},
+      {Mode::long64, "mov ecx, 0x1a0; rdmsr; wrmsr; hlt", "b9a00100000f320f30f4", "halt at a", "rax=1801"},
   };
   check(cases);
 }

@@ -38,7 +38,8 @@ u64 value_of(Cpu& cpu, const Msr& reg) {
   switch (reg.kind) {
     case MsrKind::field:
     case MsrKind::canonical: return s.*reg.field | reg.constant;
-    case MsrKind::constant: return reg.constant;
+    case MsrKind::constant:
+    case MsrKind::read_only: return reg.constant;
     case MsrKind::command: return 0;
     case MsrKind::efer: return s.efer;
     case MsrKind::tsc: return read_tsc(cpu);
@@ -65,7 +66,8 @@ bool assign(Cpu& cpu, const Msr& reg, u64 value) {
   switch (reg.kind) {
     case MsrKind::field: s.*reg.field = value; return true;
     case MsrKind::canonical: return store_if(is_canonical(value), s.*reg.field, value);
-    case MsrKind::constant: return reg.writable != 0;
+    case MsrKind::read_only: return false;
+    case MsrKind::constant:
     case MsrKind::command: return true;
     case MsrKind::efer: return write_efer(cpu, value);
     case MsrKind::tsc: {
