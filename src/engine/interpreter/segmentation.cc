@@ -31,11 +31,20 @@ bool within_limit(const SegmentRegister& segment, u64 offset, unsigned bytes) {
   return offset > segment.limit && last <= top;
 }
 
+// A writable data segment that reaches to 4 GiB, as all of a 32-bit operating system's are: nothing to check below the very top.
+bool reaches_everything(const SegmentRegister& reg, u64 offset, unsigned bytes) {
+  constexpr u16 kind_mask = 0x9e;       // P, S, code, expand-down, writable
+  constexpr u16 writable_data = 0x92;   // P, S, writable
+  return reg.limit == 0xffff'ffff && (reg.attributes & kind_mask) == writable_data && offset + bytes - 1 <= 0xffff'ffff;
+}
+
 }  // namespace
 
 Linear segment_linear(Cpu& cpu, Segment segment, u64 offset, unsigned bytes, AccessKind kind) {
   const SegmentRegister& reg = cpu.s.segments[segment];
   if (cpu.long64) return {segment >= fs ? reg.base + offset : offset, true};
+  if (reaches_everything(reg, offset, bytes)) [[likely]]
+    return {static_cast<u32>(reg.base + offset), true};
   if (!cpu.real_or_vm86() && !rights_allow(reg, kind)) return refuse(cpu, segment);
   if (!within_limit(reg, offset, bytes)) return refuse(cpu, segment);
   return {static_cast<u32>(reg.base + offset), true};
@@ -52,6 +61,12 @@ u64 effective_address_slow(Cpu& cpu, const Op* op) {
 }
 
 Linear operand_linear_slow(Cpu& cpu, const Op* op, unsigned bytes, AccessKind kind) {
+  if ((op->flags & (op_flag::address32 | op_flag::wide | op_flag::rip_exact)) == op_flag::address32 && !cpu.long64) [[likely]] {
+    const SegmentRegister& reg = cpu.s.segments[op->segment];
+    const u64 offset = static_cast<u32>(cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) + static_cast<u64>(static_cast<i64>(op->displacement)));
+    if (reaches_everything(reg, offset, bytes)) [[likely]]
+      return {static_cast<u32>(reg.base + offset), true};
+  }
   return segment_linear(cpu, static_cast<Segment>(op->segment), effective_address_slow(cpu, op), bytes, kind);
 }
 
