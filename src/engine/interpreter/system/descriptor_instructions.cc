@@ -184,9 +184,10 @@ bool arpl(Cpu& cpu, const Op* op) {
   const auto raise_rpl = [wanted](u16 old) { return (old & 3) < wanted ? static_cast<u16>((old & ~3) | wanted) : old; };
   u16 old;
   if (in_memory(op)) {
-    const Loaded<u16> loaded = modify_operand<u16>(cpu, op, raise_rpl);
+    const Loaded<u16> loaded = load_operand<u16>(cpu, op);  // written only if it changes (SDM vol. 2, ARPL)
     if (!loaded.ok) return false;
     old = loaded.value;
+    if (raise_rpl(old) != old && !store_operand<u16>(cpu, op, raise_rpl(old))) return false;
   } else {
     old = cpu.reg<u16>(op->a);
     cpu.set_reg<u16>(op->a, raise_rpl(old));

@@ -45,6 +45,7 @@ void execute_once(Cpu& cpu, const Op* op) {
 template <class Direction, class T>
 [[gnu::noinline]] Progress repeat_io(Cpu& cpu, const Op* op) {
   const bool stepping = cpu.other_flags & rflags::tf;
+  if (!io_allowed(cpu, cpu.reg<u16>(rdx * 8), sizeof(T))) return Progress::fault;  // even for no repetition at all
   for (;;) {
     const u64 left = read_index(cpu, op, rcx);
     if (left == 0) return Progress::done;

@@ -37,17 +37,14 @@ bool mov_from_segment(Cpu& cpu, const Op* op) {
   return true;
 }
 
-// Only the low 16 bits of the slot are written, as current processors do.
+// Zero-extended to the slot; with 32 bits a processor may also write only the low 16 (SDM vol. 2, PUSH).
 bool push_segment(Cpu& cpu, const Op* op) {
   const u16 selector = cpu.s.segments[op->a].selector;
-  const u64 to = cpu.gpr[rsp] - op->bytes;
-  if (cpu.long64) {
-    if (!store<u16>(cpu, to, selector, ss)) return false;
-  } else if (!stack_store_slow(cpu, to & stack_mask(cpu), selector, 2)) {
-    return false;
+  switch (op->bytes) {
+    case 2: return push<u16>(cpu, selector);
+    case 4: return push<u32>(cpu, selector);
+    default: return push<u64>(cpu, selector);
   }
-  set_stack_pointer(cpu, to);
-  return true;
 }
 
 void execute_pop_segment(Cpu& cpu, const Op* op) {
