@@ -84,7 +84,7 @@ class IoEngine {
   u64 under_way_ = 0;  // submitted, and completion not yet returned
 };
 
-std::unique_ptr<IoEngine> make_thread_engine(EventLoop& loop);
+Result<std::unique_ptr<IoEngine>> make_thread_engine(EventLoop& loop);
 Result<std::unique_ptr<IoEngine>> make_uring_engine(EventLoop& loop);  // fails where io_uring is missing or forbidden
 std::unique_ptr<IoEngine> make_immediate_engine(EventLoop& loop);
 

@@ -6,7 +6,6 @@
 
 #include <thread>
 
-#include "base/check.h"
 #include "disk/io_engine.h"
 
 namespace doppel::disk {
@@ -17,9 +16,12 @@ class ThreadEngine final : public IoEngine {
  public:
   static constexpr unsigned max_threads = 4;
 
-  explicit ThreadEngine(EventLoop& loop) : IoEngine(loop), event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    CHECK(event_);
-    CHECK(loop_.watch(event_.get(), EPOLLIN, [this](u32) { run_finished(); }));
+  explicit ThreadEngine(EventLoop& loop) : IoEngine(loop) {}
+
+  Result<> open() {
+    event_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!event_) return fail_errno("cannot create an eventfd");
+    return loop_.watch(event_.get(), EPOLLIN, [this](u32) { run_finished(); });
   }
 
   ~ThreadEngine() override {
@@ -93,6 +95,10 @@ class ThreadEngine final : public IoEngine {
 
 }  // namespace
 
-std::unique_ptr<IoEngine> make_thread_engine(EventLoop& loop) { return std::make_unique<ThreadEngine>(loop); }
+Result<std::unique_ptr<IoEngine>> make_thread_engine(EventLoop& loop) {
+  auto engine = std::make_unique<ThreadEngine>(loop);
+  TRY(engine->open());
+  return engine;
+}
 
 }  // namespace doppel::disk
