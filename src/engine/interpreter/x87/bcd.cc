@@ -54,15 +54,16 @@ bool store_image(Cpu& cpu, const Op* op, Packed value) {
 [[gnu::noinline]] bool store_packed(Cpu& cpu, const Op* op) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0)) {
-    if ((f.control & fsw::ie) && !store_image(cpu, op, packed_indefinite)) return false;
+    if (!(f.control & fsw::ie ? store_image(cpu, op, packed_indefinite) : check_store_address(cpu, op, 10)))
+      return false;
     if (stack_fault(f, false)) pop(f);
     return true;
   }
   const ToPacked result = to_packed(f.control, st(f, 0));
-  if (store_suppressed(f, result.status)) return commit(f, result.status), true;
-  if (!store_image(cpu, op, result.value)) return false;
+  const bool suppress = store_suppressed(f, result.status);
+  if (!(suppress ? check_store_address(cpu, op, 10) : store_image(cpu, op, result.value))) return false;
   commit(f, result.status);
-  pop(f);
+  if (!suppress) pop(f);
   return true;
 }
 

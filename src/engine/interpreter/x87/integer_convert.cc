@@ -56,7 +56,9 @@ struct StoreInteger {
 template <class T>
 bool store_integer_indefinite(Cpu& cpu, const Op* op, bool pops) {
   Fpu& f = cpu.s.fpu;
-  if ((f.control & fsw::ie) && !store_operand<T>(cpu, op, static_cast<T>(u64{1} << (sizeof(T) * 8 - 1)))) return false;
+  const bool accessible = f.control & fsw::ie ? store_operand<T>(cpu, op, static_cast<T>(u64{1} << (sizeof(T) * 8 - 1)))
+                                              : check_store_address(cpu, op, sizeof(T));
+  if (!accessible) return false;
   if (stack_fault(f, false) && pops) pop(f);
   return true;
 }
@@ -67,16 +69,15 @@ bool store_integer(Cpu& cpu, const Op* op) {
   if (empty(f, 0)) [[unlikely]]
     return store_integer_indefinite<T>(cpu, op, pops);
   const u16 status = on_host<StoreInteger<T, truncate>>(f.control, cpu.scratch, &st(f, 0));
-  if (store_suppressed(f, status)) [[unlikely]] {
-    commit(f, status);
-    return true;
-  }
-  if (!store_operand(cpu, op, get<T>(cpu.scratch))) [[unlikely]] {
+  const bool suppress = store_suppressed(f, status);
+  const bool accessible = suppress ? check_store_address(cpu, op, sizeof(T))
+                                   : store_operand(cpu, op, get<T>(cpu.scratch));
+  if (!accessible) [[unlikely]] {
     forget_host_flags();
     return false;
   }
   commit(f, status);
-  if (pops) pop(f);
+  if (pops && !suppress) pop(f);
   return true;
 }
 

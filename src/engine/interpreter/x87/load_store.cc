@@ -147,6 +147,8 @@ bool store_indefinite(Cpu& cpu, const Op* op) {
     const bool stored = source == Source::real32 ? store_operand<u32>(cpu, op, 0xffc0'0000)
                                                  : store_operand<u64>(cpu, op, 0xfff8'0000'0000'0000);
     if (!stored) return false;
+  } else if (!check_store_address(cpu, op, sizeof(SourceBits<source>))) {
+    return false;
   }
   if (stack_fault(f, false) && pops) pop(f);
   return true;
@@ -158,16 +160,15 @@ bool store_real(Cpu& cpu, const Op* op) {
   if (empty(f, 0)) [[unlikely]]
     return store_indefinite<source, pops>(cpu, op);
   const u16 status = on_host<StoreReal<source>>(f.control, cpu.scratch, &st(f, 0));
-  if (store_suppressed(f, status)) [[unlikely]] {
-    commit(f, status);
-    return true;
-  }
-  if (!store_operand(cpu, op, get<SourceBits<source>>(cpu.scratch))) [[unlikely]] {
+  const bool suppress = store_suppressed(f, status);
+  const bool accessible = suppress ? check_store_address(cpu, op, sizeof(SourceBits<source>))
+                                   : store_operand(cpu, op, get<SourceBits<source>>(cpu.scratch));
+  if (!accessible) [[unlikely]] {
     forget_host_flags();
     return false;
   }
   commit(f, status);
-  if (pops) pop(f);
+  if (pops && !suppress) pop(f);
   return true;
 }
 
@@ -187,7 +188,7 @@ bool store_image(Cpu& cpu, const Op* op, const Float80& value) {
 bool store_extended(Cpu& cpu, const Op* op) {
   Fpu& f = cpu.s.fpu;
   if (empty(f, 0)) [[unlikely]] {
-    if ((f.control & fsw::ie) && !store_image(cpu, op, indefinite)) return false;
+    if (!(f.control & fsw::ie ? store_image(cpu, op, indefinite) : check_store_address(cpu, op, 10))) return false;
     if (stack_fault(f, false)) pop(f);
     return true;
   }

@@ -62,11 +62,11 @@ void take_xmm(Cpu& cpu, const SaveArea& area) {
 
 Linear area_linear(Cpu& cpu, const Op* op, unsigned bytes, unsigned alignment, AccessKind kind) {
   const Linear linear = operand_linear(cpu, op, bytes, kind);
-  if (linear.ok && (linear.address & (alignment - 1))) {
-    set_fault(cpu, x86::general_protection, 0);
-    return {0, false};
-  }
-  return linear;
+  if (!linear.ok) return linear;
+  const bool canonical = !cpu.long64 || x86::is_canonical(linear.address);
+  if (canonical && !(linear.address & (alignment - 1))) return linear;
+  set_fault(cpu, !canonical && op->segment == x86::ss ? x86::stack_fault : x86::general_protection, 0);
+  return {0, false};
 }
 
 namespace {
@@ -75,6 +75,13 @@ bool in_one_page(u64 linear, unsigned bytes) { return (linear & (page_size - 1))
 
 bool writable_now(Cpu& cpu, u64 linear, unsigned bytes) {
   return in_one_page(linear, bytes) && store_target<u8>(cpu, linear) != nullptr;
+}
+
+// AMD's processors try the last byte first, whose offset wraps at the address size.
+u64 last_byte(Cpu& cpu, const Op* op, u64 linear, unsigned bytes) {
+  if (!cpu.long64 || !(op->flags & op_flag::address32)) return linear + bytes - 1;
+  const u64 offset = effective_address(cpu, op);
+  return linear - offset + static_cast<u32>(offset + bytes - 1);
 }
 
 }  // namespace
@@ -87,6 +94,7 @@ bool load_area(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, unsigned byte
     return true;
   }
   const auto segment = static_cast<x86::Segment>(op->segment);
+  if (!probe_read(cpu, last_byte(cpu, op, linear, bytes), 1, segment)) return false;
   for (unsigned at = 0; at < bytes; at += 8) {
     const Loaded<u64> word = load<u64>(cpu, linear + at, segment);
     if (!word.ok) return false;
@@ -96,7 +104,9 @@ bool load_area(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, unsigned byte
 }
 
 bool probe_area(Cpu& cpu, const Op* op, u64 linear, unsigned bytes) {
-  return writable_now(cpu, linear, bytes) || probe_write(cpu, linear, bytes, static_cast<x86::Segment>(op->segment));
+  if (writable_now(cpu, linear, bytes)) return true;
+  const auto segment = static_cast<x86::Segment>(op->segment);
+  return probe_write(cpu, last_byte(cpu, op, linear, bytes), 1, segment) && probe_write(cpu, linear, bytes, segment);
 }
 
 bool store_part(Cpu& cpu, const Op* op, u64 linear, const SaveArea& area, AreaPart part) {

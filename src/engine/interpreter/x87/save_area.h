@@ -42,7 +42,7 @@ void take_x87(Cpu& cpu, const SaveArea& area, bool rex_w);
 void take_mxcsr(Cpu& cpu, u32 value);
 void take_xmm(Cpu& cpu, const SaveArea& area);
 
-// Where the operand lies; false: fault recorded. Not aligned is #GP(0).
+// Where the operand lies; false: fault recorded. Not aligned is #GP(0), not canonical takes precedence.
 Linear area_linear(Cpu& cpu, const Op* op, unsigned bytes, unsigned alignment, AccessKind kind);
 // Between the area and guest memory. A store of several parts has probed the whole before (probe_area).
 bool load_area(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, unsigned bytes);

@@ -85,6 +85,12 @@ inline bool store_suppressed(const Fpu& f, u16 reported) {
   if (stack_fault(f, true)) push(f, indefinite);
 }
 
+// A store that an unmasked exception suppresses still has its address checked; false: fault recorded.
+[[gnu::noinline, gnu::cold]] inline bool check_store_address(Cpu& cpu, const Op* op, unsigned bytes) {
+  const Linear linear = operand_linear(cpu, op, bytes, AccessKind::write);
+  return linear.ok && probe_write(cpu, linear.address, bytes, static_cast<x86::Segment>(op->segment));
+}
+
 // After the guest's exception flags were cleared or replaced: see native.h.
 inline void forget_host_flags() { asm volatile("fnclex"); }
 
