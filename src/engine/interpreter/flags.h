@@ -6,7 +6,6 @@
 // `adjust` (normally 0) makes the combinations expressible that no result has, e.g. ZF and SF together after POPF.
 #pragma once
 
-#include <bit>
 #include <type_traits>
 
 #include "base/types.h"
@@ -26,7 +25,10 @@ struct LazyFlags {
 
   bool zf() const { return result == 0; }
   bool sf() const { return (result ^ adjust) >> 63; }
-  bool pf() const { return (std::popcount(static_cast<u8>(result ^ adjust)) & 1) == 0; }
+  bool pf() const {
+    const u64 low = result ^ adjust;
+    return (0x9669 >> ((low ^ low >> 4) & 15)) & 1;  // bit n: whether n has an even number of ones
+  }
   bool cf() const { return carries >> 63; }
   bool of() const { return (carries ^ (carries << 1)) >> 63; }
   bool af() const { return (carries >> 3) & 1; }
@@ -44,9 +46,7 @@ struct LazyFlags {
     adjust = (flags & rflags::sf ? u64{1} << 63 : 0) | (flags & rflags::pf ? 0 : 1);
     set_carries(flags & rflags::cf, flags & rflags::of, flags & rflags::af);
   }
-  void set_carries(bool cf, bool of, bool af) {
-    carries = u64{cf} << 63 | u64{cf != of} << 62 | u64{af} << 3;
-  }
+  void set_carries(bool cf, bool of, bool af) { carries = u64{cf} << 63 | u64{cf != of} << 62 | u64{af} << 3; }
   void set_cf(bool cf) { set_carries(cf, of(), af()); }
 
   template <class T>

@@ -32,7 +32,7 @@ void alu_reg_imm(Cpu& cpu, const Op* op) {
 }
 
 template <class Operation, class T>
-void alu_reg_mem_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void alu_reg_mem_any(Cpu& cpu, const Op* op) {
   const Loaded<T> b = load_operand<T>(cpu, op);
   if (!b.ok) [[unlikely]]
     return faulted(cpu, op);
@@ -61,7 +61,7 @@ template <class T, bool immediate>
 }
 
 template <class Operation, class T, bool immediate>
-void alu_mem_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void alu_mem_any(Cpu& cpu, const Op* op) {
   const T b = second<T, immediate>(cpu, op);
   if constexpr (Operation::writes) {
     const Loaded<T> a = modify<T>(
@@ -123,7 +123,7 @@ void unary_reg(Cpu& cpu, const Op* op) {
 }
 
 template <class Operation, class T>
-void unary_mem_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void unary_mem_any(Cpu& cpu, const Op* op) {
   const Loaded<T> a = modify<T>(cpu, op, [](T old) { return Operation::template compute<T>(old); });
   if (!a.ok) [[unlikely]]
     return faulted(cpu, op);

@@ -59,11 +59,13 @@ void jmp_reg(Cpu& cpu, const Op* op) {
   return transfer(cpu, op, cpu.reg<T>(op->a));
 }
 
-template <class T>
+template <class T, bool plain>
 void jmp_mem(Cpu& cpu, const Op* op) {
-  const Loaded<T> target = load_operand<T>(cpu, op);
-  if (!target.ok) [[unlikely]]
+  const Loaded<T> target = fetch_operand<T, plain>(cpu, op);
+  if (!target.ok) [[unlikely]] {
+    if constexpr (plain) return jmp_mem<T, false>(cpu, op);
     return faulted(cpu, op);
+  }
   return transfer(cpu, op, target.value);
 }
 
@@ -123,7 +125,8 @@ Binding bind_jmp(const x86::Instruction& instruction, Op& op) {
   return {by_word_width(instruction.operand_bytes,
                         [&]<class T>() -> Handler {
                           if (is_immediate(target)) return jmp_direct<T>;
-                          return is_memory(target) ? jmp_mem<T> : jmp_reg<T>;
+                          if (!is_memory(target)) return jmp_reg<T>;
+                          return is_fast(op) ? jmp_mem<T, true> : jmp_mem<T, false>;
                         }),
           true};
 }

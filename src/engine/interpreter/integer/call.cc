@@ -19,18 +19,18 @@ template <class T>
 }
 
 template <class T>
-void call_direct_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void call_direct_any(Cpu& cpu, const Op* op) {
   return call_to<T>(cpu, op, branch_target<T>(cpu, op));
 }
 
 template <class T>
-void call_reg_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void call_reg_any(Cpu& cpu, const Op* op) {
   return call_to<T>(cpu, op, cpu.reg<T>(op->a));
 }
 
 // Its memory operand needs op->displacement; the return address is computed the long way.
 template <class T>
-void call_mem(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void call_mem_any(Cpu& cpu, const Op* op) {
   const Loaded<T> target = load_operand<T>(cpu, op);
   if (!target.ok) [[unlikely]]
     return faulted(cpu, op);
@@ -65,10 +65,24 @@ void call_reg64(Cpu& cpu, const Op* op) {
   return jump(cpu, target);
 }
 
+void call_mem64(Cpu& cpu, const Op* op) {
+  const u8* from = load_target<u64>(cpu, plain_linear(cpu, op));
+  const u64 to = cpu.gpr[rsp] - 8;
+  u8* host = store_target<u64>(cpu, to);
+  if (!from || !host) [[unlikely]]
+    return call_mem_any<u64>(cpu, op);
+  const u64 target = get<u64>(from);
+  if (!canonical(target)) [[unlikely]]
+    return call_mem_any<u64>(cpu, op);
+  put<u64>(host, cpu.op_rip(op) + op->length);
+  cpu.gpr[rsp] = to;
+  return jump(cpu, target);
+}
+
 // ---- RET; op->immediate: bytes of arguments to drop ----
 
 template <class T>
-void ret_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void ret_any(Cpu& cpu, const Op* op) {
   const Loaded<T> target = pop<T>(cpu);
   if (!target.ok) [[unlikely]]
     return faulted(cpu, op);
@@ -98,7 +112,7 @@ Binding bind_call(const x86::Instruction& instruction, Op& op) {
   if (!is_memory(target)) make_relative(op);
   return {by_word_width(instruction.operand_bytes,
                         [&]<class T>() -> Handler {
-                          if (is_memory(target)) return call_mem<T>;
+                          if (is_memory(target)) return sizeof(T) == 8 && is_fast(op) ? call_mem64 : call_mem_any<T>;
                           if (sizeof(T) == 8) return is_immediate(target) ? call_direct64 : call_reg64;
                           return is_immediate(target) ? call_direct_any<T> : call_reg_any<T>;
                         }),

@@ -52,9 +52,18 @@ void set_reg8(Cpu& cpu, const Op* op) {
 }
 
 template <unsigned code>
-void set_mem8(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void set_mem8_any(Cpu& cpu, const Op* op) {
   if (!store_operand<u8>(cpu, op, condition<code>(cpu.flags))) [[unlikely]]
     return faulted(cpu, op);
+  return next(cpu, op);
+}
+
+template <unsigned code>
+void set_mem8(Cpu& cpu, const Op* op) {
+  u8* host = store_target<u8>(cpu, plain_linear(cpu, op));
+  if (!host) [[unlikely]]
+    return set_mem8_any<code>(cpu, op);
+  *host = condition<code>(cpu.flags);
   return next(cpu, op);
 }
 
@@ -74,10 +83,12 @@ Binding bind_lahf(const x86::Instruction&, Op&) { return {lahf}; }
 Binding bind_sahf(const x86::Instruction&, Op&) { return {sahf}; }
 Binding bind_salc(const x86::Instruction&, Op&) { return {salc}; }
 
-Binding bind_setcc(const x86::Instruction& instruction, Op&) {
-  const bool memory = is_memory(instruction.operands[0]);
-  return {by_condition(instruction.opcode & 15,
-                       [&]<unsigned code>() -> Handler { return memory ? set_mem8<code> : set_reg8<code>; })};
+Binding bind_setcc(const x86::Instruction& instruction, Op& op) {
+  const bool memory = is_memory(instruction.operands[0]), fast = is_fast(op);
+  return {by_condition(instruction.opcode & 15, [&]<unsigned code>() -> Handler {
+    if (!memory) return set_reg8<code>;
+    return fast ? set_mem8<code> : set_mem8_any<code>;
+  })};
 }
 
 }  // namespace doppel::interpreter

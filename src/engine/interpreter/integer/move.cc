@@ -24,7 +24,7 @@ void mov_reg_imm(Cpu& cpu, const Op* op) {
 
 // Loads, with zero- or sign-extension from From to To.
 template <class To, class From>
-void load_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void load_any(Cpu& cpu, const Op* op) {
   const auto value = load_operand<std::make_unsigned_t<From>>(cpu, op);
   if (!value.ok) [[unlikely]]
     return faulted(cpu, op);
@@ -50,7 +50,7 @@ template <class T, bool immediate>
 }
 
 template <class T, bool immediate>
-void store_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void store_any(Cpu& cpu, const Op* op) {
   if (!store_operand<T>(cpu, op, stored<T, immediate>(cpu, op))) [[unlikely]]
     return faulted(cpu, op);
   return next(cpu, op);
@@ -84,7 +84,7 @@ Handler extension(const x86::Instruction& instruction, bool plain) {
 // ---- LEA ----
 
 template <class T>
-void lea_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void lea_any(Cpu& cpu, const Op* op) {
   cpu.set_reg<T>(op->a, static_cast<T>(effective_address_slow(cpu, op)));
   return next(cpu, op);
 }
@@ -111,11 +111,13 @@ void cmov_reg(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-template <unsigned code, class T>
+template <unsigned code, class T, bool plain>
 void cmov_mem(Cpu& cpu, const Op* op) {
-  const Loaded<T> from = load_operand<T>(cpu, op);
-  if (!from.ok) [[unlikely]]
+  const Loaded<T> from = fetch_operand<T, plain>(cpu, op);
+  if (!from.ok) [[unlikely]] {
+    if constexpr (plain) return cmov_mem<code, T, false>(cpu, op);
     return faulted(cpu, op);
+  }
   cpu.set_reg<T>(op->a, condition<code>(cpu.flags) ? from.value : cpu.reg<T>(op->a));
   return next(cpu, op);
 }
@@ -187,11 +189,13 @@ Binding bind_lea(const x86::Instruction& instruction, Op& op) {
   })};
 }
 
-Binding bind_cmov(const x86::Instruction& instruction, Op&) {
+Binding bind_cmov(const x86::Instruction& instruction, Op& op) {
   const Operand& from = instruction.operands[1];
   return {by_condition(instruction.opcode & 15, [&]<unsigned code>() -> Handler {
-    return by_word_width(from.bytes,
-                         [&]<class T>() -> Handler { return is_memory(from) ? cmov_mem<code, T> : cmov_reg<code, T>; });
+    return by_word_width(from.bytes, [&]<class T>() -> Handler {
+      if (!is_memory(from)) return cmov_reg<code, T>;
+      return is_fast(op) ? cmov_mem<code, T, true> : cmov_mem<code, T, false>;
+    });
   })};
 }
 

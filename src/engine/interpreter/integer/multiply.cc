@@ -95,18 +95,36 @@ void imul(Cpu& cpu, const Op* op) {
 }
 
 // IMUL r, r/m (a *= b) and IMUL r, r/m, imm (a = b * immediate).
-template <class T, bool memory, bool immediate>
-void imul_to(Cpu& cpu, const Op* op) {
-  const Loaded<T> left = source<T, memory>(cpu, op, op->b);
-  if (!left.ok) [[unlikely]]
-    return faulted(cpu, op);
+template <class T, bool immediate>
+[[gnu::always_inline]] inline void multiply_to(Cpu& cpu, const Op* op, T left) {
   const T right = immediate ? static_cast<T>(op->immediate) : cpu.reg<T>(op->a);
-  const auto product = static_cast<signed_wide_t<T>>(widened<T>(left.value) * widened<T>(right));
+  const auto product = static_cast<signed_wide_t<T>>(widened<T>(left) * widened<T>(right));
   const T low = static_cast<T>(product);
   cpu.set_reg<T>(op->a, low);
   const bool overflow = product != widened<T>(low);
   set_status(cpu.flags, low, overflow, overflow);
   return next(cpu, op);
+}
+
+template <class T, bool immediate>
+void imul_to_reg(Cpu& cpu, const Op* op) {
+  return multiply_to<T, immediate>(cpu, op, cpu.reg<T>(op->b));
+}
+
+template <class T, bool immediate, bool plain>
+void imul_to_mem(Cpu& cpu, const Op* op) {
+  const Loaded<T> left = fetch_operand<T, plain>(cpu, op);
+  if (!left.ok) [[unlikely]] {
+    if constexpr (plain) return imul_to_mem<T, immediate, false>(cpu, op);
+    return faulted(cpu, op);
+  }
+  return multiply_to<T, immediate>(cpu, op, left.value);
+}
+
+template <class T, bool immediate>
+Handler imul_to(bool memory, bool fast) {
+  if (!memory) return imul_to_reg<T, immediate>;
+  return fast ? imul_to_mem<T, immediate, true> : imul_to_mem<T, immediate, false>;
 }
 
 template <class T, bool memory>
@@ -174,15 +192,14 @@ Binding bind_mul(const x86::Instruction& instruction, Op&) {
       by_width(factor.bytes, [&]<class T>() -> Handler { return is_memory(factor) ? mul<T, true> : mul<T, false>; })};
 }
 
-Binding bind_imul(const x86::Instruction& instruction, Op&) {
+Binding bind_imul(const x86::Instruction& instruction, Op& op) {
   const auto& [first, second, third, fourth] = instruction.operands;
   const bool memory = is_memory(first) || is_memory(second);
   if (instruction.operand_count == 1)
     return {by_width(first.bytes, [&]<class T>() -> Handler { return memory ? imul<T, true> : imul<T, false>; })};
-  const bool immediate = instruction.operand_count == 3;
+  const bool immediate = instruction.operand_count == 3, fast = is_fast(op);
   return {by_word_width(first.bytes, [&]<class T>() -> Handler {
-    if (immediate) return memory ? imul_to<T, true, true> : imul_to<T, false, true>;
-    return memory ? imul_to<T, true, false> : imul_to<T, false, false>;
+    return immediate ? imul_to<T, true>(memory, fast) : imul_to<T, false>(memory, fast);
   })};
 }
 

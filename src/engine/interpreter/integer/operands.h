@@ -55,6 +55,17 @@ template <class T, class F>
   return modify_at<T>(cpu, op, linear.address, compute);
 }
 
+// The memory source of a handler that is instantiated for plain operands, too. Those do not record a fault: the handler then
+// tail-calls its other instance.
+template <class T, bool plain>
+[[gnu::always_inline]] inline Loaded<T> fetch_operand(Cpu& cpu, const Op* op) {
+  if constexpr (!plain) return load_operand<T>(cpu, op);
+  const u8* host = load_target<T>(cpu, plain_linear(cpu, op));
+  if (!host) [[unlikely]]
+    return {0, false};
+  return {get<T>(host), true};
+}
+
 // The r/m source of a handler that is instantiated for both kinds.
 template <class T, bool memory>
 [[gnu::always_inline]] inline Loaded<T> source(Cpu& cpu, const Op* op, u8 register_offset) {

@@ -11,7 +11,7 @@ using x86::rsp;
 // ---- PUSH ----
 
 template <class T>
-void push_reg_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void push_reg_any(Cpu& cpu, const Op* op) {
   if (!push<T>(cpu, cpu.reg<T>(op->a))) [[unlikely]]
     return faulted(cpu, op);
   return next(cpu, op);
@@ -28,24 +28,45 @@ void push_reg64(Cpu& cpu, const Op* op) {
 }
 
 template <class T>
-void push_imm(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void push_imm_any(Cpu& cpu, const Op* op) {
   if (!push<T>(cpu, static_cast<T>(op->immediate))) [[unlikely]]
     return faulted(cpu, op);
   return next(cpu, op);
 }
 
+void push_imm64(Cpu& cpu, const Op* op) {
+  const u64 to = cpu.gpr[rsp] - 8;
+  u8* host = store_target<u64>(cpu, to);
+  if (!host) [[unlikely]]
+    return push_imm_any<u64>(cpu, op);
+  put<u64>(host, op->immediate);
+  cpu.gpr[rsp] = to;
+  return next(cpu, op);
+}
+
 template <class T>
-void push_mem(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void push_mem_any(Cpu& cpu, const Op* op) {
   const Loaded<T> value = load_operand<T>(cpu, op);
   if (!value.ok || !push<T>(cpu, value.value)) [[unlikely]]
     return faulted(cpu, op);
   return next(cpu, op);
 }
 
+void push_mem64(Cpu& cpu, const Op* op) {
+  const u64 to = cpu.gpr[rsp] - 8;
+  const u8* from = load_target<u64>(cpu, plain_linear(cpu, op));
+  u8* host = store_target<u64>(cpu, to);
+  if (!from || !host) [[unlikely]]
+    return push_mem_any<u64>(cpu, op);
+  put<u64>(host, get<u64>(from));
+  cpu.gpr[rsp] = to;
+  return next(cpu, op);
+}
+
 // ---- POP ----
 
 template <class T>
-void pop_reg_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void pop_reg_any(Cpu& cpu, const Op* op) {
   const Loaded<T> value = pop<T>(cpu);
   if (!value.ok) [[unlikely]]
     return faulted(cpu, op);
@@ -139,7 +160,7 @@ void enter(Cpu& cpu, const Op* op) {
 }
 
 template <class T>
-void leave_any(Cpu& cpu, const Op* op) {
+[[gnu::noinline]] void leave_any(Cpu& cpu, const Op* op) {
   const u64 from = cpu.gpr[rbp];
   const Loaded<u64> value = stack_load_slow(cpu, from & stack_mask(cpu), sizeof(T));
   if (!value.ok) [[unlikely]]
@@ -161,14 +182,16 @@ void leave64(Cpu& cpu, const Op* op) {
 
 }  // namespace
 
-Binding bind_push(const x86::Instruction& instruction, Op&) {
+Binding bind_push(const x86::Instruction& instruction, Op& op) {
   const auto& from = instruction.operands[0];
   const unsigned bytes = instruction.operand_bytes;
+  const bool wide = bytes == 8;  // in 64-bit mode, that is
   if (is_register(from))
-    return {bytes == 8 ? push_reg64 : by_word_width(bytes, []<class T>() -> Handler { return push_reg_any<T>; })};
-  if (is_immediate(from)) return {by_word_width(bytes, []<class T>() -> Handler { return push_imm<T>; })};
-  if (is_memory(from)) return {by_word_width(bytes, []<class T>() -> Handler { return push_mem<T>; })};
-  return {};
+    return {wide ? push_reg64 : by_word_width(bytes, []<class T>() -> Handler { return push_reg_any<T>; })};
+  if (is_immediate(from))
+    return {wide ? push_imm64 : by_word_width(bytes, []<class T>() -> Handler { return push_imm_any<T>; })};
+  if (!is_memory(from)) return {};
+  return {wide && is_fast(op) ? push_mem64 : by_word_width(bytes, []<class T>() -> Handler { return push_mem_any<T>; })};
 }
 
 Binding bind_pop(const x86::Instruction& instruction, Op&) {
