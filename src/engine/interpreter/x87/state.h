@@ -60,12 +60,16 @@ inline void update_summary(Fpu& f) {
   f.status = static_cast<u16>((f.status & ~(fsw::es | fsw::busy)) | (pending ? fsw::es | fsw::busy : 0));
 }
 inline void set_conditions(Fpu& f, u16 changed, u16 value) {
-  f.status = static_cast<u16>((f.status & ~changed) | (value & changed));
+  const unsigned flipped = (f.status ^ value) & changed;
+  if (flipped) f.status = static_cast<u16>(f.status ^ flipped);
 }
-// Takes over what an operation reported: its exceptions, and those condition codes that it defines.
+// Takes over what an operation reported: its exceptions, and those condition codes that it defines. Mostly nothing changes: the
+// branch keeps the next operand's address, which depends on TOP, from waiting for the host's status word.
 inline void commit(Fpu& f, u16 reported, u16 conditions = fsw::c1) {
-  f.status = static_cast<u16>((f.status & ~conditions) | (reported & (conditions | fsw::exceptions)));
-  if ((f.control & fcw::masks) != fcw::masks) update_summary(f);
+  const unsigned changed = ((f.status ^ reported) & conditions) | (reported & ~f.status & fsw::exceptions);
+  if (changed) f.status = static_cast<u16>(f.status ^ changed);
+  if ((f.control & fcw::masks) != fcw::masks) [[unlikely]]
+    update_summary(f);
 }
 // An operation that reported an unmasked invalid operand, denormal or zero divide did not happen: operands and stack stay.
 inline bool suppressed(const Fpu& f, u16 reported) { return reported & ~f.control & (fsw::ie | fsw::de | fsw::ze); }
