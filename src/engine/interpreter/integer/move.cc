@@ -104,10 +104,16 @@ void lea_base(Cpu& cpu, const Op* op) {
 
 // ---- CMOVcc: the load happens whatever the condition, and a 32-bit destination is always zero-extended ----
 
+// Without a branch: guests use CMOV where a branch would be hard to predict.
+template <class T>
+[[gnu::always_inline]] inline T select(bool second, T a, T b) {
+  const T mask = static_cast<T>(-T{second});
+  return static_cast<T>(a ^ ((a ^ b) & mask));
+}
+
 template <unsigned code, class T>
 void cmov_reg(Cpu& cpu, const Op* op) {
-  const T value = condition<code>(cpu.flags) ? cpu.reg<T>(op->b) : cpu.reg<T>(op->a);
-  cpu.set_reg<T>(op->a, value);
+  cpu.set_reg<T>(op->a, select(condition<code>(cpu.flags), cpu.reg<T>(op->a), cpu.reg<T>(op->b)));
   return next(cpu, op);
 }
 
@@ -118,7 +124,7 @@ void cmov_mem(Cpu& cpu, const Op* op) {
     if constexpr (plain) return cmov_mem<code, T, false>(cpu, op);
     return faulted(cpu, op);
   }
-  cpu.set_reg<T>(op->a, condition<code>(cpu.flags) ? from.value : cpu.reg<T>(op->a));
+  cpu.set_reg<T>(op->a, select(condition<code>(cpu.flags), cpu.reg<T>(op->a), from.value));
   return next(cpu, op);
 }
 

@@ -17,45 +17,77 @@ constexpr bool top(T value) {
   return value >> (width<T> - 1);
 }
 
+// A shift by a count that may reach the width of the operand, which C++ does not define. 32- and 64-bit counts never do.
+template <class T>
+[[gnu::always_inline]] inline T left(T a, unsigned count) {
+  if (sizeof(T) < 4 && count >= width<T>) return 0;
+  return static_cast<T>(a << count);
+}
+template <class T>
+[[gnu::always_inline]] inline T right(T a, unsigned count) {
+  if (sizeof(T) < 4 && count >= width<T>) return 0;
+  return static_cast<T>(a >> count);
+}
+template <class T>
+[[gnu::always_inline]] inline T right_signed(T a, unsigned count) {
+  if (sizeof(T) < 4 && count >= width<T>) count = width<T> - 1;
+  return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> count);
+}
+
+// LazyFlags::carries from bit 0 of two words: CF, and CF ^ OF. Without branches: shifted-out bits cannot be predicted.
+[[gnu::always_inline]] inline u64 carries_of(u64 cf, u64 cf_xor_of) { return cf << 63 | (cf_xor_of & 1) << 62; }
+template <class T>
+[[gnu::always_inline]] inline u64 top_two(T value) {
+  return u64{value} << (64 - width<T>)&u64{3} << 62;
+}
+template <class T>
+[[gnu::always_inline]] inline void set_shifted(LazyFlags& flags, T value, u64 carries) {
+  flags.set_result(value);
+  flags.carries = carries;
+}
+// Rotates keep AF, besides ZF, SF and PF.
+[[gnu::always_inline]] inline void set_rotated(LazyFlags& flags, u64 carries) {
+  flags.carries = carries | (flags.carries & 8);
+}
+
 // Each operation: compute(flags, a, count) and set(flags, a, value, count), with 1 <= count <= count_mask.
 
-struct Shl {
+struct Shl {  // OF = CF ^ top bit
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
-    return count < width<T> ? static_cast<T>(a << count) : T{0};
+    return left(a, count);
   }
   template <class T>
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    const bool cf = count <= width<T> && (a >> (width<T> - count)) & 1;
-    set_status(flags, value, cf, cf != top(value));
+    set_shifted(flags, value, top_two(left(a, count - 1)));
   }
 };
 
-struct Shr {
+struct Shr {  // OF = top bit before the last step
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
-    return count < width<T> ? static_cast<T>(a >> count) : T{0};
+    return right(a, count);
   }
   template <class T>
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    const bool cf = count <= width<T> && (a >> (count - 1)) & 1;
-    set_status(flags, value, cf, count == 1 && top(a));
+    const T last = right(a, count - 1);
+    set_shifted(flags, value, carries_of(last, last ^ last >> (width<T> - 1)));
   }
 };
 
-struct Sar {
+struct Sar {  // OF = 0
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
-    return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> (count < width<T> ? count : width<T> - 1));
+    return right_signed(a, count);
   }
   template <class T>
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    const bool cf = (static_cast<std::make_signed_t<T>>(a) >> (count <= width<T> ? count - 1 : width<T> - 1)) & 1;
-    set_status(flags, value, cf, false);
+    const T last = right_signed(a, count - 1);
+    set_shifted(flags, value, carries_of(last, last));
   }
 };
 
-struct Rol {
+struct Rol {  // CF = low bit, OF = CF ^ top bit
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     count &= width<T> - 1;
@@ -63,12 +95,11 @@ struct Rol {
   }
   template <class T>
   static void set(LazyFlags& flags, T, T value, unsigned) {
-    const bool cf = value & 1;
-    flags.set_carries(cf, cf != top(value), flags.af());
+    set_rotated(flags, carries_of(value, value >> (width<T> - 1)));
   }
 };
 
-struct Ror {
+struct Ror {  // CF = top bit, OF = CF ^ the bit below
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     count &= width<T> - 1;
@@ -76,12 +107,12 @@ struct Ror {
   }
   template <class T>
   static void set(LazyFlags& flags, T, T value, unsigned) {
-    flags.set_carries(top(value), top(value) != ((value >> (width<T> - 2)) & 1), flags.af());
+    set_rotated(flags, top_two(value));
   }
 };
 
 // Through the carry: a rotation of width + 1 bits. A count that is a multiple of that changes nothing.
-struct Rcl {
+struct Rcl {  // OF = CF ^ top bit
   template <class T>
   static T compute(const LazyFlags& flags, T a, unsigned count) {
     count %= width<T> + 1;
@@ -94,12 +125,11 @@ struct Rcl {
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
     count %= width<T> + 1;
     if (count == 0) return;
-    const bool cf = (a >> (width<T> - count)) & 1;
-    flags.set_carries(cf, cf != top(value), flags.af());
+    set_rotated(flags, carries_of(a >> (width<T> - count), value >> (width<T> - 1)));
   }
 };
 
-struct Rcr {
+struct Rcr {  // OF = the two top bits differ
   template <class T>
   static T compute(const LazyFlags& flags, T a, unsigned count) {
     count %= width<T> + 1;
@@ -112,8 +142,8 @@ struct Rcr {
   static void set(LazyFlags& flags, T a, T value, unsigned count) {
     count %= width<T> + 1;
     if (count == 0) return;
-    const bool cf = (a >> (count - 1)) & 1;
-    flags.set_carries(cf, top(value) != ((value >> (width<T> - 2)) & 1), flags.af());
+    const u64 cf = a >> (count - 1);
+    set_rotated(flags, carries_of(cf, cf ^ value >> (width<T> - 1) ^ value >> (width<T> - 2)));
   }
 };
 
@@ -180,51 +210,51 @@ Binding bind_shift(const x86::Instruction& instruction, Op& op) {
 // ---- SHLD, SHRD ----
 
 // A 16-bit shift by more than 16 is undefined; this gives what a 48-bit register a:b:a would.
-template <class T, bool left>
+template <class T, bool to_left>
 [[gnu::always_inline]] inline T double_shift(T a, T b, unsigned count) {
   if constexpr (sizeof(T) == 2) {
     const u64 joined = u64{a} << 32 | u64{b} << 16 | a;
-    return static_cast<T>(left ? joined << count >> 32 : joined >> count);
+    return static_cast<T>(to_left ? joined << count >> 32 : joined >> count);
   } else {
-    return static_cast<T>(left ? a << count | b >> (width<T> - count) : a >> count | b << (width<T> - count));
+    return static_cast<T>(to_left ? a << count | b >> (width<T> - count) : a >> count | b << (width<T> - count));
   }
 }
 
-template <class T, bool left>
+template <class T, bool to_left>
 [[gnu::always_inline]] inline void set_double_shift_flags(LazyFlags& flags, T a, T b, T value, unsigned count) {
   bool cf;
   if (count <= width<T>)
-    cf = (left ? a >> (width<T> - count) : a >> (count - 1)) & 1;
+    cf = (to_left ? a >> (width<T> - count) : a >> (count - 1)) & 1;
   else
-    cf = (left ? b >> (2 * width<T> - count) : b >> (count - width<T> - 1)) & 1;
+    cf = (to_left ? b >> (2 * width<T> - count) : b >> (count - width<T> - 1)) & 1;
   set_status(flags, value, cf, top(value) != top(a));
 }
 
 // op->b: the register that is shifted in; op->c: CL, or 0 if the count is the immediate.
-template <class T, bool left, bool memory>
+template <class T, bool to_left, bool memory>
 void shift_double(Cpu& cpu, const Op* op) {
   const unsigned count = (op->c ? cpu.reg<u8>(op->c) : static_cast<unsigned>(op->immediate)) & count_mask<T>;
   const T b = cpu.reg<T>(op->b);
   T a;
   if constexpr (memory) {
     const Loaded<T> old = modify<T>(
-        cpu, op, [b, count](T from) { return count == 0 ? from : double_shift<T, left>(from, b, count); });
+        cpu, op, [b, count](T from) { return count == 0 ? from : double_shift<T, to_left>(from, b, count); });
     if (!old.ok) [[unlikely]]
       return faulted(cpu, op);
     a = old.value;
   } else {
     a = cpu.reg<T>(op->a);
-    cpu.set_reg<T>(op->a, count == 0 ? a : double_shift<T, left>(a, b, count));
+    cpu.set_reg<T>(op->a, count == 0 ? a : double_shift<T, to_left>(a, b, count));
   }
-  if (count != 0) set_double_shift_flags<T, left>(cpu.flags, a, b, double_shift<T, left>(a, b, count), count);
+  if (count != 0) set_double_shift_flags<T, to_left>(cpu.flags, a, b, double_shift<T, to_left>(a, b, count), count);
   return next(cpu, op);
 }
 
-template <bool left>
+template <bool to_left>
 Binding bind_double(const x86::Instruction& instruction, Op&) {
   const auto& to = instruction.operands[0];
   return {by_word_width(to.bytes, [&]<class T>() -> Handler {
-    return is_memory(to) ? shift_double<T, left, true> : shift_double<T, left, false>;
+    return is_memory(to) ? shift_double<T, to_left, true> : shift_double<T, to_left, false>;
   })};
 }
 
