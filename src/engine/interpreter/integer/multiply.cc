@@ -64,6 +64,13 @@ template <class T>
   return static_cast<T>(value >> 8 * sizeof(T));
 }
 
+// CF and OF alike.
+template <class T>
+[[gnu::always_inline]] inline void set_multiplied(LazyFlags& flags, T low, bool overflow) {
+  flags.set_result(low);
+  flags.carries = u64{overflow} << 63;
+}
+
 template <class T, bool memory>
 void mul(Cpu& cpu, const Op* op) {
   const Loaded<T> factor = source<T, memory>(cpu, op, op->a);
@@ -72,7 +79,7 @@ void mul(Cpu& cpu, const Op* op) {
   const auto product = static_cast<wide_t<T>>(static_cast<wide_t<T>>(cpu.reg<T>(al)) * factor.value);
   const T low = static_cast<T>(product), high = high_half<T>(product);
   set_accumulator<T>(cpu, low, high);
-  set_status(cpu.flags, low, high != 0, high != 0);
+  set_multiplied(cpu.flags, low, high != 0);
   return next(cpu, op);
 }
 
@@ -89,8 +96,7 @@ void imul(Cpu& cpu, const Op* op) {
   const auto product = static_cast<signed_wide_t<T>>(widened<T>(cpu.reg<T>(al)) * widened<T>(factor.value));
   const T low = static_cast<T>(product);
   set_accumulator<T>(cpu, low, high_half<T>(static_cast<wide_t<T>>(product)));
-  const bool overflow = product != widened<T>(low);
-  set_status(cpu.flags, low, overflow, overflow);
+  set_multiplied(cpu.flags, low, product != widened<T>(low));
   return next(cpu, op);
 }
 
@@ -98,11 +104,11 @@ void imul(Cpu& cpu, const Op* op) {
 template <class T, bool immediate>
 [[gnu::always_inline]] inline void multiply_to(Cpu& cpu, const Op* op, T left) {
   const T right = immediate ? static_cast<T>(op->immediate) : cpu.reg<T>(op->a);
-  const auto product = static_cast<signed_wide_t<T>>(widened<T>(left) * widened<T>(right));
-  const T low = static_cast<T>(product);
-  cpu.set_reg<T>(op->a, low);
-  const bool overflow = product != widened<T>(low);
-  set_status(cpu.flags, low, overflow, overflow);
+  using S = std::make_signed_t<T>;
+  S product;
+  const bool overflow = __builtin_mul_overflow(static_cast<S>(left), static_cast<S>(right), &product);
+  cpu.set_reg<T>(op->a, static_cast<T>(product));
+  set_multiplied(cpu.flags, static_cast<T>(product), overflow);
   return next(cpu, op);
 }
 
