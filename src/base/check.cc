@@ -7,7 +7,8 @@
 namespace doppel {
 
 void check_failed(const char* expression, const char* file, int line) {
-  std::fprintf(stderr, "doppel: internal error at %s:%d: CHECK(%s) failed; please report this\n", file, line, expression);
+  std::fprintf(stderr, "doppel: internal error at %s:%d: CHECK(%s) failed; please report this\n", file, line,
+               expression);
   std::abort();
 }
 

@@ -7,7 +7,8 @@ namespace doppel {
 
 }  // namespace doppel
 
-#define CHECK(condition)                                                                    \
-  do {                                                                                      \
-    if (!(condition)) [[unlikely]] ::doppel::check_failed(#condition, __FILE__, __LINE__);  \
+#define CHECK(condition)                                      \
+  do {                                                        \
+    if (!(condition)) [[unlikely]]                            \
+      ::doppel::check_failed(#condition, __FILE__, __LINE__); \
   } while (0)

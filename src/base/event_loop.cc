@@ -29,15 +29,16 @@ Result<std::unique_ptr<EventLoop>> EventLoop::create() {
 EventLoop::~EventLoop() = default;
 
 Result<> EventLoop::watch(int fd, u32 events, FdCallback callback) {
-  struct epoll_event event {.events = events, .data = {.fd = fd}};
+  struct epoll_event event{.events = events, .data = {.fd = fd}};
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return fail_errno("cannot watch a file descriptor");
   watched_[fd] = std::make_shared<FdCallback>(std::move(callback));
   return {};
 }
 
 Result<> EventLoop::modify(int fd, u32 events) {
-  struct epoll_event event {.events = events, .data = {.fd = fd}};
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0) return fail_errno("cannot change a watched file descriptor");
+  struct epoll_event event{.events = events, .data = {.fd = fd}};
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) != 0)
+    return fail_errno("cannot change a watched file descriptor");
   return {};
 }
 

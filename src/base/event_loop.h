@@ -34,8 +34,8 @@ class EventLoop {
   // Any thread. Runs until stop().
   void stop();
 
-  void run();                       // blocks; on the thread that becomes the loop thread
-  void run_once(int timeout_ms);    // one round: for tests and for the single-threaded deterministic machine
+  void run();                     // blocks; on the thread that becomes the loop thread
+  void run_once(int timeout_ms);  // one round: for tests and for the single-threaded deterministic machine
   bool on_loop_thread() const { return std::this_thread::get_id() == thread_.load(); }
 
  private:

@@ -29,7 +29,7 @@ Result<Fd> open_file(const std::string& path, int flags, int mode) {
 Result<std::string> read_file(const std::string& path, u64 limit) {
   // Non-blocking, so that a FIFO without a writer is refused instead of waited for.
   const Fd fd = TRY(open_file(path, O_RDONLY | O_NONBLOCK));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) != 0) return fail_errno(fmt::format("cannot examine '{}'", path));
   if (S_ISDIR(info.st_mode)) return fail(fmt::format("cannot read '{}': it is a directory", path));
   if (!S_ISREG(info.st_mode)) return fail(fmt::format("cannot read '{}': it is not a regular file", path));
@@ -56,7 +56,7 @@ Result<> write_all(int fd, std::span<const u8> bytes) {
     if (count >= 0) {
       bytes = bytes.subspan(static_cast<std::size_t>(count));
     } else if (errno == EAGAIN) {
-      struct pollfd writable {.fd = fd, .events = POLLOUT, .revents = 0};
+      struct pollfd writable{.fd = fd, .events = POLLOUT, .revents = 0};
       ::poll(&writable, 1, -1);
     } else if (errno != EINTR) {
       return fail_errno("cannot write");

@@ -11,9 +11,7 @@ namespace doppel {
 namespace {
 
 struct TemporaryFile {
-  TemporaryFile() {
-    fd = Fd(::mkstemp(path.data()));
-  }
+  TemporaryFile() { fd = Fd(::mkstemp(path.data())); }
   ~TemporaryFile() { ::unlink(path.c_str()); }
   std::string path = "/tmp/doppel-test-XXXXXX";
   Fd fd;

@@ -37,9 +37,10 @@ T take(Result<T>& result) {
 }  // namespace doppel
 
 // File file = TRY(open_file(path));   TRY(file.sync());
-#define TRY(...)                                                                         \
-  ({                                                                                     \
-    auto try_result_ = (__VA_ARGS__);                                                    \
-    if (!try_result_) [[unlikely]] return std::unexpected(std::move(try_result_.error())); \
-    ::doppel::detail::take(try_result_);                                                 \
+#define TRY(...)                                              \
+  ({                                                          \
+    auto try_result_ = (__VA_ARGS__);                         \
+    if (!try_result_) [[unlikely]]                            \
+      return std::unexpected(std::move(try_result_.error())); \
+    ::doppel::detail::take(try_result_);                      \
   })

@@ -22,7 +22,8 @@ char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + '
 
 Result<u64> parse_size(std::string_view text) {
   const auto malformed = [&] {
-    return usage_error(fmt::format("'{}' is not a size: give a number with an optional K, M, G or T, such as 512M", text));
+    return usage_error(
+        fmt::format("'{}' is not a size: give a number with an optional K, M, G or T, such as 512M", text));
   };
   u64 number = 0;
   const char* end = text.data() + text.size();
@@ -41,7 +42,8 @@ Result<u64> parse_size(std::string_view text) {
     if (!suffix.empty() && suffix != "iB" && suffix != "B") return malformed();
   }
   u64 bytes = 0;
-  if (__builtin_mul_overflow(number, scale, &bytes)) return usage_error(fmt::format("the size '{}' is too large", text));
+  if (__builtin_mul_overflow(number, scale, &bytes))
+    return usage_error(fmt::format("the size '{}' is too large", text));
   return bytes;
 }
 

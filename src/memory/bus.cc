@@ -11,7 +11,8 @@ namespace doppel {
 
 Result<> Bus::map(u64 base, u64 size, IoHandler& handler, std::string name) {
   if (size == 0 || base >= limit_ || size > limit_ - base) {
-    return fail(fmt::format("'{}' at {:#x}, {:#x} bytes, does not lie in an address space of {:#x}", name, base, size, limit_));
+    return fail(
+        fmt::format("'{}' at {:#x}, {:#x} bytes, does not lie in an address space of {:#x}", name, base, size, limit_));
   }
   const std::unique_lock lock(mutex_);
   auto next = regions_.upper_bound(base);

@@ -49,7 +49,11 @@ class Bus {
   std::vector<Region> regions() const;  // sorted by base
 
  private:
-  struct Target { IoHandler* handler; u64 offset; u64 room; };
+  struct Target {
+    IoHandler* handler;
+    u64 offset;
+    u64 room;
+  };
   Target find(u64 address) const;
 
   const u64 limit_;

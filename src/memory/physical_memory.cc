@@ -30,7 +30,8 @@ constexpr unsigned line_shift = 6;
 // Zeroed and populated on first use, however large.
 template <class T>
 T* map_array(u64 count) {
-  void* array = ::mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* array = ::mmap(nullptr, count * sizeof(T), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                       -1, 0);
   return array == MAP_FAILED ? nullptr : static_cast<T*>(array);
 }
 
@@ -64,7 +65,8 @@ u64 mix(u64 hash, u64 word) {
 Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& mmio) {
   CHECK(bytes != 0 && bytes % page_size == 0);
   const auto refused = [&] { return fail_errno(fmt::format("cannot reserve {} of guest memory", format_size(bytes))); };
-  if (bytes > u64{1} << 46) return fail(fmt::format("cannot reserve {} of guest memory: more than the host can address", format_size(bytes)));
+  if (bytes > u64{1} << 46)
+    return fail(fmt::format("cannot reserve {} of guest memory: more than the host can address", format_size(bytes)));
   std::unique_ptr<PhysicalMemory> memory(new PhysicalMemory(bytes, mmio));
   memory->memfd_ = Fd(::memfd_create("guest-ram", MFD_CLOEXEC));
   if (!memory->memfd_ || ::ftruncate(memory->memfd_.get(), static_cast<off_t>(bytes)) != 0) return refused();
@@ -72,8 +74,8 @@ Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& m
   void* window = ::mmap(nullptr, bytes + 2 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (window == MAP_FAILED) return refused();
   memory->ram_ = static_cast<u8*>(window) + page_size;
-  if (::mmap(memory->ram_, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->memfd_.get(), 0) ==
-      MAP_FAILED) {
+  if (::mmap(memory->ram_, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->memfd_.get(),
+             0) == MAP_FAILED) {
     return refused();
   }
   const u64 pages = memory->pages_;
@@ -95,10 +97,13 @@ PhysicalMemory::~PhysicalMemory() {
 }
 
 Result<> PhysicalMemory::map(GuestPhysical base, u64 offset, u64 size, Kind kind, std::string name) {
-  if (size == 0 || (base | offset | size) % page_size != 0 || offset > bytes_ || size > bytes_ - offset || base + size < base) {
-    return fail(fmt::format("memory region '{}' at {:#x}, {:#x} bytes, is not a run of whole pages of RAM", name, base, size));
+  if (size == 0 || (base | offset | size) % page_size != 0 || offset > bytes_ || size > bytes_ - offset ||
+      base + size < base) {
+    return fail(
+        fmt::format("memory region '{}' at {:#x}, {:#x} bytes, is not a run of whole pages of RAM", name, base, size));
   }
-  const auto next = std::find_if(regions_.begin(), regions_.end(), [&](const Region& region) { return region.base > base; });
+  const auto next = std::find_if(regions_.begin(), regions_.end(),
+                                 [&](const Region& region) { return region.base > base; });
   const Region* other = nullptr;
   if (next != regions_.end() && next->base - base < size) other = &*next;
   if (next != regions_.begin() && base - std::prev(next)->base < std::prev(next)->size) other = &*std::prev(next);

@@ -55,7 +55,11 @@ class PhysicalMemory {
   const Region* find(GuestPhysical address) const;  // nullptr: memory-mapped I/O or nothing
 
   // Host address of a RAM or ROM byte, and how many bytes follow contiguously in that region; {nullptr, 0} elsewhere.
-  struct HostRange { u8* data; u64 size; bool writable; };
+  struct HostRange {
+    u8* data;
+    u64 size;
+    bool writable;
+  };
   HostRange host_range(GuestPhysical address) const;
 
   u8* ram() const { return ram_; }
@@ -74,13 +78,16 @@ class PhysicalMemory {
   // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped.
   bool note_write(u64 offset, u64 size);
 
-  void start_dirty_log();                    // all pages clean
-  std::vector<u64> take_dirty_pages();       // sorted page numbers written since; the log goes on
+  void start_dirty_log();               // all pages clean
+  std::vector<u64> take_dirty_pages();  // sorted page numbers written since; the log goes on
   void stop_dirty_log();
 
   // The runs of RAM that hold data in the memfd, by offset; everything else is zero and was never touched. Looking at RAM
   // only through these keeps untouched pages unallocated.
-  struct Extent { u64 offset; u64 size; };
+  struct Extent {
+    u64 offset;
+    u64 size;
+  };
   std::vector<Extent> populated() const;
 
   u64 hash() const;  // of all RAM: equal for equal contents (FNV-like over 64-bit words; zero pages are cheap)
@@ -111,9 +118,13 @@ class Dma {
   bool read(GuestPhysical address, void* data, u64 size) const;
   bool write(GuestPhysical address, const void* data, u64 size);
   template <class T>
-  bool read(GuestPhysical address, T& value) const { return read(address, &value, sizeof(T)); }
+  bool read(GuestPhysical address, T& value) const {
+    return read(address, &value, sizeof(T));
+  }
   template <class T>
-  bool write(GuestPhysical address, const T& value) { return write(address, &value, sizeof(T)); }
+  bool write(GuestPhysical address, const T& value) {
+    return write(address, &value, sizeof(T));
+  }
 
   // Zero-copy: the host ranges behind [address, address+size), appended to `out`; false (and nothing appended) if any of it is
   // not RAM, or if `for_device_writes` and not writable. After writing through them, call written().

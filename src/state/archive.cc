@@ -41,7 +41,8 @@ Archive Archive::for_loading(std::vector<u8> bytes) {
   std::array<u8, 4> version{};
   archive.take_bytes(version.data(), version.size());
   const u32 number = version[0] | version[1] << 8 | version[2] << 16 | static_cast<u32>(version[3]) << 24;
-  if (number != format_version) archive.reject(fmt::format("saved-state format {} is not known (this is {})", number, format_version));
+  if (number != format_version)
+    archive.reject(fmt::format("saved-state format {} is not known (this is {})", number, format_version));
   return archive;
 }
 
@@ -72,7 +73,8 @@ u32 Archive::begin(std::string_view name, u32 version) {
   std::memcpy(&length, rest.data() + 4, sizeof length);
   const std::size_t limit = sections_.empty() ? bytes_.size() : sections_.back().end;
   if (ok() && length > limit - position_) reject(fmt::format("section '{}' is longer than what holds it", name));
-  if (ok() && number > version) reject(fmt::format("section '{}' has version {}, newer than {}", name, number, version));
+  if (ok() && number > version)
+    reject(fmt::format("section '{}' has version {}, newer than {}", name, number, version));
   // Opened even after an error, so that begin and end stay paired.
   sections_.push_back({std::string(name), position_, ok() ? position_ + static_cast<std::size_t>(length) : position_});
   return ok() ? number : version;

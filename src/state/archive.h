@@ -70,7 +70,11 @@ class Archive {
   void integer(u64& value, unsigned size);
   bool take_bytes(void* data, std::size_t size);
 
-  struct Section { std::string name; std::size_t start; std::size_t end; };
+  struct Section {
+    std::string name;
+    std::size_t start;
+    std::size_t end;
+  };
 
   bool loading_ = false;
   std::vector<u8> bytes_;

@@ -90,10 +90,8 @@ TEST(Archive, OtherLayoutsAreRefused) {
   check_refused(one<u32>, one<u64>, "a: an integer of 8 bytes expected");
   check_refused(two, one<u32>, "newer");
   check_refused(one<u32>, two, "a: the saved state ends too early");
-  check_refused(
-      one<u32>, [](Archive& archive) { archive.begin("a", 1), archive.end(); }, "a: 5 bytes too many");
-  check_refused(
-      one<u32>, [](Archive& archive) { archive.begin("b", 1), archive.end(); }, "'b' expected");
+  check_refused(one<u32>, [](Archive& archive) { archive.begin("a", 1), archive.end(); }, "a: 5 bytes too many");
+  check_refused(one<u32>, [](Archive& archive) { archive.begin("b", 1), archive.end(); }, "'b' expected");
   check_refused(
       [](Archive& archive) {
         std::vector<u8> bytes(32);
