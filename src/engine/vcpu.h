@@ -57,18 +57,22 @@ struct VcpuWiring {
 };
 
 struct BudgetSpent {};
-struct Kicked {};         // kick() was called
-struct Halted {};         // HLT (with interrupts on or off), or waiting for INIT/SIPI: nothing to run until an event comes
-struct TripleFault { u64 rip; };
-struct DebugStop { u64 rip; };  // a machine-level breakpoint, not the guest's own
+struct Kicked {};  // kick() was called
+struct Halted {};  // HLT (with interrupts on or off), or waiting for INIT/SIPI: nothing to run until an event comes
+struct TripleFault {
+  u64 rip;
+};
+struct DebugStop {
+  u64 rip;
+};  // a machine-level breakpoint, not the guest's own
 using VcpuExit = std::variant<BudgetSpent, Kicked, Halted, TripleFault, DebugStop>;
 
 constexpr u64 unlimited_budget = ~u64{0};
 
 // Observers of execution for --trace; null when off, so that engines choose the untraced path once, outside their hot loop.
 struct TraceHooks {
-  std::function<void(const x86::X86State&)> instruction;                                     // before each instruction
-  std::function<void(u8 vector, u64 error_code, const x86::X86State&)> exception;            // before delivery
+  std::function<void(const x86::X86State&)> instruction;                           // before each instruction
+  std::function<void(u8 vector, u64 error_code, const x86::X86State&)> exception;  // before delivery
   std::function<void(u8 vector, const x86::X86State&)> interrupt;
   std::function<void(bool write, u64 address, unsigned bytes, u64 value, u64 rip)> port_io;
   std::function<void(bool write, u64 address, unsigned bytes, u64 value, u64 rip)> mmio;
@@ -97,7 +101,7 @@ class Vcpu {
   virtual const x86::X86State& get_state() = 0;
   virtual void set_state(const x86::X86State& state) = 0;  // drops everything derived (TLB, decoded blocks stay valid)
   virtual void reset() = 0;                                // power-on state; APs wait for SIPI
-  virtual u64 instruction_count() const = 0;
+  virtual u64 instruction_count() const = 0;               // also from within run(), on its thread
   virtual void set_trace(const TraceHooks* hooks) = 0;
   // Pending events and X86State, versioned; the same section under every engine.
   virtual void state(state::Archive& archive) = 0;

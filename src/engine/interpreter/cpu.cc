@@ -110,6 +110,7 @@ void Cpu::store_state() {
   s.rip = rip;
   s.rflags = get_rflags();
   s.instruction_count = executed();
+  budget_start = static_cast<u64>(remaining);  // what was executed until here is in the count now
 }
 
 u64 Cpu::executed() const { return s.instruction_count + (budget_start - static_cast<u64>(remaining)); }

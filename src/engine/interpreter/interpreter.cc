@@ -38,7 +38,11 @@ class InterpreterVcpu final : public Vcpu {
       cpu_.events.fetch_and(~event::interrupt, std::memory_order_seq_cst);
   }
   void raise_nmi() override { cpu_.signal(event::nmi); }
-  void raise_init() override { cpu_.signal(event::init); }
+  // What came before it is void; a SIPI that comes after it stays, however late this vCPU's thread gets to look.
+  void raise_init() override {
+    cpu_.events.fetch_and(~(event::sipi | event::nmi));
+    cpu_.signal(event::init);
+  }
   void raise_sipi(u8 vector) override {
     cpu_.sipi_vector.store(vector);
     cpu_.signal(event::sipi);
@@ -141,7 +145,7 @@ std::optional<VcpuExit> InterpreterVcpu::take_events(u32 pending) {
     return Kicked{};
   }
   if (pending & event::init) {
-    cpu_.events.fetch_and(~(event::init | event::sipi | event::nmi));
+    cpu_.events.fetch_and(~event::init);
     settle();
     cpu_.store_state();
     X86State state = cpu_.s;
