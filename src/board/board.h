@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/units.h"
 #include "device/device.h"
+#include "device/serial/character_port.h"
 #include "engine/vcpu.h"
 #include "memory/bus.h"
 #include "memory/physical_memory.h"
@@ -25,13 +26,16 @@ struct DiskSpec {
   bool read_only = false;
 };
 
+enum class ConsoleKind : u8 { serial, virtio };
+
 // The hardware, and what it boots. Plain data: what is equal here is the same machine to its guest.
 struct BoardSpec {
   unsigned cpus = 1;  // 1–8
   u64 memory_bytes = 512 * MiB;
   std::string kernel, initrd, append;
   std::vector<DiskSpec> disks;
-  bool debug_exit = false;  // port 0xf4 ends the machine
+  ConsoleKind console = ConsoleKind::serial;  // the device that the host's terminal is connected to
+  bool debug_exit = false;                    // port 0xf4 ends the machine
 };
 constexpr unsigned max_cpus = 8;
 
@@ -63,8 +67,8 @@ struct BoardContext {
   EventLoop& loop;     // of the I/O thread
   bool deterministic;  // instruction clock: no other thread may work for a device
   MachineControl& control;
+  i64 epoch_seconds;  // since 1970, at Clock time 0
   std::vector<CpuPins*> cpus;
-  std::function<void(std::span<const u8>)> console_output;  // any thread
 };
 
 class Board {
@@ -74,14 +78,20 @@ class Board {
   // In the order of the parts list: reset, pause and state go through it in this order.
   virtual std::vector<Device*> devices() = 0;
   virtual LocalInterrupts& local_interrupts(unsigned cpu) = 0;
-  // After reset of devices and vCPUs: puts in place what runs first and points the bootstrap processor at it.
-  virtual Result<> boot(Vcpu& bootstrap) = 0;
+  // After reset of the devices: what firmware does before it looks for something to boot, such as giving PCI its addresses.
+  virtual Result<> configure() = 0;
+  // After that and reset of the vCPUs: puts in place what runs first, and the processors in the state in which it finds them.
+  // The first of them is the bootstrap processor.
+  virtual Result<> boot(std::span<Vcpu* const> vcpus) = 0;
 
-  // I/O thread. How many of the bytes the console took; the others are to be offered again later.
-  virtual std::size_t console_input(std::span<const u8> bytes) = 0;
+  // Of the device that BoardSpec::console names.
+  virtual CharacterPort& console() = 0;
   virtual void press_power_button() = 0;
   // The interrupt lines, for `doppel machine show --map`.
-  struct Wire { unsigned line; std::string name; };
+  struct Wire {
+    unsigned line;
+    std::string name;
+  };
   virtual std::vector<Wire> wires() const = 0;
 };
 

@@ -14,7 +14,7 @@ namespace doppel {
 namespace {
 
 u64 host_nanoseconds() {
-  struct timespec time {};
+  struct timespec time{};
   ::clock_gettime(CLOCK_MONOTONIC, &time);
   return static_cast<u64>(time.tv_sec) * nanoseconds_per_second + static_cast<u64>(time.tv_nsec);
 }
@@ -108,7 +108,7 @@ void HostClock::set_now(Nanoseconds now) {
 }
 
 void HostClock::arm() {
-  struct itimerspec when {};
+  struct itimerspec when{};
   if (standing_.load() == ticking && !pending_.empty()) {
     const u64 host = std::max<u64>(origin_.load() + pending_.begin()->first, 1);
     when.it_value.tv_sec = static_cast<time_t>(host / nanoseconds_per_second);

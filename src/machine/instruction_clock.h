@@ -45,7 +45,7 @@ class InstructionClock final : public Clock {
   u64 instructions_ = 0;  // of all vCPUs, at the start of the current run()
   Nanoseconds idle_ = 0;
   Vcpu* running_ = nullptr;
-  u64 running_since_ = 0;     // its instruction_count() at the start
+  u64 running_since_ = 0;       // its instruction_count() at the start
   Nanoseconds window_end_ = 0;  // when the current run() ends at the latest
   u64 alarms_made_ = 0;
   std::map<Key, InstructionAlarm*> pending_;

@@ -36,7 +36,8 @@ class InterleavedRunLoop final : public RunLoop {
     archive(current_);
     archive(left_);
     archive(idle_turns_);
-    archive.require(current_ < vcpus_.size() && left_ <= InterleavedOptions::quantum && idle_turns_ <= vcpus_.size(), "turn");
+    archive.require(current_ < vcpus_.size() && left_ <= InterleavedOptions::quantum && idle_turns_ <= vcpus_.size(),
+                    "turn");
     archive.end();
   }
 
@@ -52,11 +53,11 @@ class InterleavedRunLoop final : public RunLoop {
     if (left_ == 0 || !vcpus_[current_]->runnable()) return next_turn();
 
     const u64 total = clock_.total_instructions();
-    if (total >= options_.save_at) {
+    if (total >= options_.save_at) {  // never by cutting a turn short: that would make it another run
       options_.save_at = unlimited_budget;
       return requests_.post({.kind = Request::Kind::save});
     }
-    u64 budget = std::min(left_, options_.save_at - total);
+    u64 budget = left_;
     if (const auto deadline = clock_.next_deadline()) {
       const Nanoseconds now = clock_.now();
       budget = std::min(budget, *deadline > now ? *deadline - now : 1);
@@ -65,8 +66,9 @@ class InterleavedRunLoop final : public RunLoop {
     left_ -= std::min(left_, clock_.total_instructions() - total);
     idle_turns_ = 0;
     if (const auto* fault = std::get_if<TripleFault>(&exit)) {
-      requests_.post({.kind = Request::Kind::failure,
-                      .message = fmt::format("the guest stopped: triple fault on CPU {} at {:#x}", current_, fault->rip)});
+      requests_.post(
+          {.kind = Request::Kind::failure,
+           .message = fmt::format("the guest stopped: triple fault on CPU {} at {:#x}", current_, fault->rip)});
     }
   }
 

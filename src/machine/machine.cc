@@ -2,6 +2,7 @@
 #include "machine/machine.h"
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "machine/saved_machine.h"
@@ -77,6 +78,9 @@ Result<> Machine::build(MachineParts parts) {
   }
   if (spec_.trace.any()) trace_ = TRY(Trace::create(spec_.trace, cpus));
 
+  // A run that is to be repeated starts at the same date.
+  constexpr i64 reproducible_epoch = 1'767'225'600;  // 2026-01-01
+  const i64 epoch = instruction_clock_ ? reproducible_epoch : static_cast<i64>(::time(nullptr));
   std::vector<CpuPins*> pins;
   for (unsigned i = 0; i < cpus; ++i) {
     processors_.push_back(std::make_unique<Processor>(*this, i));
@@ -88,8 +92,8 @@ Result<> Machine::build(MachineParts parts) {
                                          .loop = *loop_,
                                          .deterministic = spec_.clock == ClockMode::instructions,
                                          .control = *this,
-                                         .cpus = std::move(pins),
-                                         .console_output = std::move(parts.console_output)}));
+                                         .epoch_seconds = epoch,
+                                         .cpus = std::move(pins)}));
   std::vector<Vcpu*> vcpus;
   for (unsigned i = 0; i < cpus; ++i) {
     TRY(processors_[i]->create_vcpu(board_->local_interrupts(i)));
@@ -183,10 +187,19 @@ void Machine::resume() {
   run_loop_->start_vcpus();
 }
 
-Result<> Machine::reset() {
+Result<> Machine::configure() {
   for (Device* device : board_->devices()) device->reset();
-  for (auto& processor : processors_) processor->vcpu().reset();
-  return board_->boot(processors_.front()->vcpu());
+  return board_->configure();
+}
+
+Result<> Machine::reset() {
+  TRY(configure());
+  std::vector<Vcpu*> vcpus;
+  for (auto& processor : processors_) {
+    processor->vcpu().reset();
+    vcpus.push_back(&processor->vcpu());
+  }
+  return board_->boot(vcpus);
 }
 
 Result<> Machine::save(const std::string& path) {
@@ -200,7 +213,8 @@ Result<> Machine::load(const std::string& path) {
   auto archive = state::Archive::for_loading(std::move(file.state()));
   for (auto& processor : processors_) processor->vcpu().reset();
   state(archive);
-  if (auto status = archive.status(); !status) return fail(fmt::format("cannot load '{}': {}", path, status.error().message));
+  if (auto status = archive.status(); !status)
+    return fail(fmt::format("cannot load '{}': {}", path, status.error().message));
   return file.load_ram(*memory_);
 }
 

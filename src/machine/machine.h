@@ -6,7 +6,7 @@
 //   pause    vCPUs stop (no more register accesses) → clock stands still → devices pause in the order of the parts list
 //            (what they have in flight finishes; the I/O thread still serves them) → I/O thread stops
 //   resume   the same backwards
-//   reset    pause → devices reset in the order of the parts list → vCPUs reset → board.boot() → resume
+//   reset    pause → devices reset in the order of the parts list → board.configure() → vCPUs reset → board.boot() → resume
 //   save     pause → state of clock, run loop, vCPUs, devices, then RAM → resume
 //   load     into a machine that was just created: devices pause → state → RAM → resume
 //   end      pause; the destructor takes everything down in the opposite order of create
@@ -41,7 +41,6 @@ using BoardFactory = std::function<Result<std::unique_ptr<Board>>(const BoardSpe
 struct MachineParts {
   std::unique_ptr<Engine> engine;
   BoardFactory board;
-  std::function<void(std::span<const u8>)> console_output;  // any thread
 };
 
 // How a run ended.
@@ -57,6 +56,9 @@ class Machine final : private MachineControl {
 
   // Starts, and returns when the machine has ended.
   Result<Outcome> run();
+
+  // Instead of run(): brings the board to where firmware would leave it, to be looked at.
+  Result<> configure();
 
   // Any thread, also a callback of loop(): ends the run.
   void request_stop(Outcome outcome);
@@ -96,14 +98,14 @@ class Machine final : private MachineControl {
   Bus mmio_{u64{1} << 52};
   Bus ports_{0x10000};
   std::unique_ptr<PhysicalMemory> memory_;
-  std::unique_ptr<HostClock> host_clock_;                // one of the two
+  std::unique_ptr<HostClock> host_clock_;  // one of the two
   std::unique_ptr<InstructionClock> instruction_clock_;
   std::unique_ptr<Trace> trace_;
   std::unique_ptr<Engine> engine_;
   std::vector<std::unique_ptr<Processor>> processors_;
   std::unique_ptr<Board> board_;
   std::unique_ptr<RunLoop> run_loop_;
-  bool stopped_ = true;          // nothing moves: not the vCPUs, not the clock, not the I/O thread
+  bool stopped_ = true;  // nothing moves: not the vCPUs, not the clock, not the I/O thread
   bool devices_paused_ = false;
 };
 

@@ -6,7 +6,7 @@
 
 #include <thread>
 
-#include "machine/fake_machine.h"
+#include "machine/testing/fake_machine.h"
 
 namespace doppel {
 namespace {
@@ -38,7 +38,7 @@ TEST_P(BothClocks, PowerOff) {
     if (count == 100) self->board->press_power_button();
   });
   self = &fake;
-  check_outcome(fake, 0, "", "reset boot pause ");
+  check_outcome(fake, 0, "", "reset configure boot pause ");
   // The request reached the vCPU before its next instruction.
   EXPECT_EQ(fake.machine->total_instructions(), 101u);
 }
@@ -51,7 +51,7 @@ TEST_P(BothClocks, ResetBootsAgain) {
     if (count == 200) self->board->context.control.request_exit(7);
   });
   self = &fake;
-  check_outcome(fake, 7, "", "reset boot pause reset boot resume pause ");
+  check_outcome(fake, 7, "", "reset configure boot pause reset configure boot resume pause ");
 }
 
 TEST_P(BothClocks, NoReboot) {
@@ -60,12 +60,12 @@ TEST_P(BothClocks, NoReboot) {
   once.no_reboot = true;
   FakeMachine fake(once, [&](FakeVcpu&, u64) { self->board->context.control.request_reset(); });
   self = &fake;
-  check_outcome(fake, 0, "", "reset boot pause ");
+  check_outcome(fake, 0, "", "reset configure boot pause ");
 }
 
 TEST_P(BothClocks, TripleFault) {
   FakeMachine fake(spec(GetParam()), [](FakeVcpu& vcpu, u64 count) { vcpu.triple_fault = count == 5; });
-  check_outcome(fake, 1, "the guest stopped: triple fault on CPU 0 at 0x1234", "reset boot pause ");
+  check_outcome(fake, 1, "the guest stopped: triple fault on CPU 0 at 0x1234", "reset configure boot pause ");
 }
 
 TEST_P(BothClocks, AnAlarmWakesAHaltedVcpu) {
@@ -94,34 +94,37 @@ TEST_P(BothClocks, TheHostStopsAnIdleMachine) {
     ::usleep(2000);
     fake.machine->loop().post([&] { fake.machine->request_stop({3, "enough"}); });
   });
-  check_outcome(fake, 3, "enough", "reset boot pause ");
+  check_outcome(fake, 3, "enough", "reset configure boot pause ");
   stopper.join();
 }
 
 TEST(InstructionClockMachine, TimeIsInstructionsAndSkipsIdling) {
   FakeMachine* self = nullptr;
-  FakeMachine fake(spec(instructions, 2), [&](FakeVcpu& vcpu, u64 count) {
-    FakeBoard& board = *self->board;
-    if (vcpu.index == 0) {
-      // now() counts instructions that are complete, this one among them.
-      if (count == 99) {
-        EXPECT_EQ(vcpu.clock.now(), 100u);
-        board.set(500);  // in this turn, exactly
-      } else if (count == 999) {
-        board.set(10);  // long past: least_delay after the instruction that set it
-      } else if (count == 9'998) {
-        board.set(10'050);  // in the other CPU's turn
-        vcpu.halt = true;
-      }
-    } else if (count == 1000) {
-      board.set(5'000'000);
-      vcpu.halt = true;
-    }
-  }, [](FakeBoard& board) {
-    if (board.context.clock.now() >= 5'000'000) board.context.control.request_power_off();
-  });
+  FakeMachine fake(
+      spec(instructions, 2),
+      [&](FakeVcpu& vcpu, u64 count) {
+        FakeBoard& board = *self->board;
+        if (vcpu.index == 0) {
+          // now() counts instructions that are complete, this one among them.
+          if (count == 99) {
+            EXPECT_EQ(vcpu.clock.now(), 100u);
+            board.set(500);  // in this turn, exactly
+          } else if (count == 999) {
+            board.set(10);  // long past: least_delay after the instruction that set it
+          } else if (count == 9'998) {
+            board.set(10'050);  // in the other CPU's turn
+            vcpu.halt = true;
+          }
+        } else if (count == 1000) {
+          board.set(5'000'000);
+          vcpu.halt = true;
+        }
+      },
+      [](FakeBoard& board) {
+        if (board.context.clock.now() >= 5'000'000) board.context.control.request_power_off();
+      });
   self = &fake;
-  check_outcome(fake, 0, "", "reset boot alarm@500 alarm@1128 alarm@10127 alarm@5000000 pause ");
+  check_outcome(fake, 0, "", "reset configure boot alarm@500 alarm@1128 alarm@10127 alarm@5000000 pause ");
   EXPECT_EQ(fake.machine->total_instructions(), 9'999u + 1'001u);
 }
 
@@ -194,9 +197,10 @@ void check_spec(void (*change)(MachineSpec&), const std::string& error) {
 TEST(MachineSpec, Refused) {
   check_spec([](auto& s) { s.board.cpus = 0; }, "a machine has 1 to 8 CPUs, not 0");
   check_spec([](auto& s) { s.board.memory_bytes = 0; }, "a machine has 4 MiB to 1 TiB of memory, not 0 bytes");
-  check_spec([](auto& s) { s.board.memory_bytes = 9999 * (GiB << 10); }, "a machine has 4 MiB to 1 TiB of memory, not 9999 TiB");
+  check_spec([](auto& s) { s.board.memory_bytes = 9999 * (GiB << 10); },
+             "a machine has 4 MiB to 1 TiB of memory, not 9999 TiB");
   check_spec([](auto& s) { s.board.memory_bytes = 8 * MiB + 4096; }, "memory comes in whole MiB, not 8196 KiB");
-  check_spec([](auto& s) { s.board.kernel = ""; }, "nothing to boot: give --kernel FILE (or --load FILE)");
+  check_spec([](auto& s) { s.board.kernel = "", s.board.initrd = "x"; }, "--initrd needs --kernel");
   check_spec([](auto& s) { s.save_at = SaveAt{1, "x"}; },
              "--save-at needs --clock instructions: only then is an instruction count a point in time");
 }

@@ -14,7 +14,7 @@ namespace doppel {
 struct Request {
   enum class Kind : u8 { reset, power_off, exit, failure, save };
   Kind kind;
-  int exit_code = 0;     // exit
+  int exit_code = 0;      // exit
   std::string message{};  // failure: one line for the user
 };
 

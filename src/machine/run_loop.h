@@ -39,8 +39,9 @@ class RunLoop {
 std::unique_ptr<RunLoop> make_threaded_run_loop(std::vector<Vcpu*> vcpus, EventLoop& loop, RequestBox& requests);
 
 struct InterleavedOptions {
-  static constexpr u64 quantum = 10'000;        // instructions
-  u64 save_at = unlimited_budget;               // posts a `save` request at exactly this total
+  static constexpr u64 quantum = 10'000;  // instructions
+  // Posts a `save` request as soon as so many are executed, between two turns or pieces of turns as they are anyway.
+  u64 save_at = unlimited_budget;
 };
 std::unique_ptr<RunLoop> make_interleaved_run_loop(std::vector<Vcpu*> vcpus, EventLoop& loop, RequestBox& requests,
                                                    InstructionClock& clock, InterleavedOptions options);

@@ -109,8 +109,8 @@ Result<> write_saved_machine(const std::string& path, const std::vector<u8>& sta
   const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
   std::vector<u8> packed(ZSTD_compressBound(chunk_bytes));
   const auto write_chunk = [&](u64 offset, u32 bytes) -> Result<> {
-    const std::size_t stored =
-        ZSTD_compressCCtx(context.get(), packed.data(), packed.size(), memory.ram() + offset, bytes, compression_level);
+    const std::size_t stored = ZSTD_compressCCtx(context.get(), packed.data(), packed.size(), memory.ram() + offset,
+                                                 bytes, compression_level);
     if (ZSTD_isError(stored)) return fail(fmt::format("cannot compress guest memory: {}", ZSTD_getErrorName(stored)));
     TRY(file.write(offset));
     TRY(file.write(bytes));
@@ -138,16 +138,18 @@ Result<> SavedMachine::read(void* data, std::size_t size) {
 
 Result<SavedMachine> SavedMachine::open(const std::string& path) {
   SavedMachine file(path, TRY(open_file(path, O_RDONLY)));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.fd_.get(), &info) != 0) return fail_errno(fmt::format("cannot examine '{}'", path));
   if (!S_ISREG(info.st_mode)) return fail(fmt::format("'{}' is not a saved machine: not a regular file", path));
   const auto found = file.read<std::array<char, 8>>();
   if (!found || *found != magic) return fail(fmt::format("'{}' is not a saved machine", path));
   const u32 number = TRY(file.read<u32>());
   TRY(file.read<u32>());
-  if (number != version) return fail(fmt::format("'{}' has format {}, this program reads format {}", path, number, version));
+  if (number != version)
+    return fail(fmt::format("'{}' has format {}, this program reads format {}", path, number, version));
   const u64 length = TRY(file.read<u64>());
-  if (length > std::min<u64>(largest_state, static_cast<u64>(info.st_size))) return fail(fmt::format("'{}' is damaged: state too long", path));
+  if (length > std::min<u64>(largest_state, static_cast<u64>(info.st_size)))
+    return fail(fmt::format("'{}' is damaged: state too long", path));
   file.state_.resize(length);
   TRY(file.read(file.state_.data(), length));
   return file;
@@ -156,7 +158,8 @@ Result<SavedMachine> SavedMachine::open(const std::string& path) {
 Result<> SavedMachine::load_ram(PhysicalMemory& memory) {
   const u64 bytes = TRY(read<u64>());
   if (bytes != memory.ram_bytes()) {
-    return fail(fmt::format("'{}' holds {} of memory, this machine has {}", path_, format_size(bytes), format_size(memory.ram_bytes())));
+    return fail(fmt::format("'{}' holds {} of memory, this machine has {}", path_, format_size(bytes),
+                            format_size(memory.ram_bytes())));
   }
   const auto damaged = [&] { return fail(fmt::format("'{}' is damaged: its memory does not unpack", path_)); };
   std::vector<u8> packed;
@@ -166,8 +169,8 @@ Result<> SavedMachine::load_ram(PhysicalMemory& memory) {
     if (offset == end_of_ram) break;
     const u32 size = TRY(read<u32>());
     const u32 stored = TRY(read<u32>());
-    if (offset < filled || offset % page_size != 0 || size == 0 || size % page_size != 0 || size > chunk_bytes || offset > bytes ||
-        size > bytes - offset || stored > ZSTD_compressBound(chunk_bytes)) {
+    if (offset < filled || offset % page_size != 0 || size == 0 || size % page_size != 0 || size > chunk_bytes ||
+        offset > bytes || size > bytes - offset || stored > ZSTD_compressBound(chunk_bytes)) {
       return damaged();
     }
     packed.resize(stored);

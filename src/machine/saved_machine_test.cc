@@ -1,8 +1,8 @@
 // Saved machines: what was written comes back; truncated and damaged files are refused.
 #include "machine/saved_machine.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -17,7 +17,9 @@ struct SavedMachineTest : testing::Test {
   std::string path = "/tmp/doppel-saved-test-" + std::to_string(::getpid());
   ~SavedMachineTest() override { ::unlink(path.c_str()); }
 
-  std::unique_ptr<PhysicalMemory> memory(u64 bytes = 8 * MiB) { return std::move(*PhysicalMemory::create(bytes, mmio)); }
+  std::unique_ptr<PhysicalMemory> memory(u64 bytes = 8 * MiB) {
+    return std::move(*PhysicalMemory::create(bytes, mmio));
+  }
   void write(const std::string& contents) {
     const Fd fd = std::move(*open_file(path, O_WRONLY | O_CREAT | O_TRUNC));
     ASSERT_TRUE(write_all(fd.get(), {reinterpret_cast<const u8*>(contents.data()), contents.size()}));

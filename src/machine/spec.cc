@@ -16,13 +16,12 @@ Result<> validate(const MachineSpec& spec) {
     return usage_error(fmt::format("a machine has 1 to {} CPUs, not {}", max_cpus, board.cpus));
   }
   if (board.memory_bytes < least_memory || board.memory_bytes > most_memory) {
-    return usage_error(fmt::format("a machine has {} to {} of memory, not {}", format_size(least_memory), format_size(most_memory),
-                                   format_size(board.memory_bytes)));
+    return usage_error(fmt::format("a machine has {} to {} of memory, not {}", format_size(least_memory),
+                                   format_size(most_memory), format_size(board.memory_bytes)));
   }
   if (board.memory_bytes % MiB != 0) {
     return usage_error(fmt::format("memory comes in whole MiB, not {}", format_size(board.memory_bytes)));
   }
-  if (spec.load.empty() && board.kernel.empty()) return usage_error("nothing to boot: give --kernel FILE (or --load FILE)");
   if (board.kernel.empty() && !board.initrd.empty()) return usage_error("--initrd needs --kernel");
   if (spec.save_at && spec.clock != ClockMode::instructions) {
     return usage_error("--save-at needs --clock instructions: only then is an instruction count a point in time");
@@ -39,12 +38,19 @@ Result<TraceSpec> parse_trace(std::string_view text) {
   }
   while (true) {
     const std::string_view kind = kinds.substr(0, kinds.find('+'));
-    if (kind == "instructions") trace.instructions = true;
-    else if (kind == "exceptions") trace.exceptions = true;
-    else if (kind == "io") trace.io = true;
-    else if (kind == "mmio") trace.mmio = true;
-    else if (kind == "interrupts") trace.interrupts = true;
-    else return usage_error(fmt::format("unknown trace '{}': use instructions, exceptions, io, mmio or interrupts, joined with +", kind));
+    if (kind == "instructions")
+      trace.instructions = true;
+    else if (kind == "exceptions")
+      trace.exceptions = true;
+    else if (kind == "io")
+      trace.io = true;
+    else if (kind == "mmio")
+      trace.mmio = true;
+    else if (kind == "interrupts")
+      trace.interrupts = true;
+    else
+      return usage_error(
+          fmt::format("unknown trace '{}': use instructions, exceptions, io, mmio or interrupts, joined with +", kind));
     if (kind.size() == kinds.size()) return trace;
     kinds.remove_prefix(kind.size() + 1);
   }
@@ -52,9 +58,11 @@ Result<TraceSpec> parse_trace(std::string_view text) {
 
 std::string fingerprint(const MachineSpec& spec) {
   const BoardSpec& board = spec.board;
-  std::string text = fmt::format("cpus={}\nmemory={}\nkernel={}\ninitrd={}\nappend={}\ndebug-exit={}\nclock={}\n", board.cpus,
-                                 board.memory_bytes, board.kernel, board.initrd, board.append, board.debug_exit,
-                                 spec.clock == ClockMode::host ? "host" : "instructions");
+  std::string text = fmt::format(
+      "cpus={}\nmemory={}\nkernel={}\ninitrd={}\nappend={}\nconsole={}\ndebug-exit={}\nclock={}\n", board.cpus,
+      board.memory_bytes, board.kernel, board.initrd, board.append,
+      board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
+      spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
     text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");
   }

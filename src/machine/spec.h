@@ -16,7 +16,7 @@ enum class ClockMode : u8 {
 };
 
 struct SaveAt {
-  u64 instructions;  // of all vCPUs together
+  u64 instructions;  // of all vCPUs together; saved at the end of the turn (10,000 instructions at most) in which they are reached
   std::string path;
 };
 

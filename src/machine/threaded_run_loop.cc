@@ -152,8 +152,9 @@ class ThreadedRunLoop final : public RunLoop {
         if (std::holds_alternative<Halted>(exit)) {
           wait_for_event(cpu);
         } else if (const auto* fault = std::get_if<TripleFault>(&exit)) {
-          requests_.post({.kind = Request::Kind::failure,
-                          .message = fmt::format("the guest stopped: triple fault on CPU {} at {:#x}", cpu.index, fault->rip)});
+          requests_.post(
+              {.kind = Request::Kind::failure,
+               .message = fmt::format("the guest stopped: triple fault on CPU {} at {:#x}", cpu.index, fault->rip)});
           interrupt();
         }
       }

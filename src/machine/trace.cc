@@ -33,20 +33,22 @@ TraceHooks Trace::make_hooks(const TraceSpec& spec, unsigned cpu) {
   TraceHooks hooks;
   if (spec.instructions) {
     hooks.instruction = [this, cpu](const X86State& s) {
-      line(cpu, fmt::format("insn   {:04x}:{:016x} cpl={} flags={:06x} ax={:x} cx={:x} dx={:x} bx={:x} sp={:x} bp={:x} si={:x} di={:x}",
-                            s.segments[x86::cs].selector, s.rip, s.cpl(), s.rflags, s.gpr[0], s.gpr[1], s.gpr[2], s.gpr[3], s.gpr[4],
-                            s.gpr[5], s.gpr[6], s.gpr[7]));
+      line(cpu, fmt::format("insn   {:04x}:{:016x} cpl={} flags={:06x} ax={:x} cx={:x} dx={:x} bx={:x} sp={:x} bp={:x} "
+                            "si={:x} di={:x}",
+                            s.segments[x86::cs].selector, s.rip, s.cpl(), s.rflags, s.gpr[0], s.gpr[1], s.gpr[2],
+                            s.gpr[3], s.gpr[4], s.gpr[5], s.gpr[6], s.gpr[7]));
     };
   }
   if (spec.exceptions) {
     hooks.exception = [this, cpu](u8 vector, u64 error, const X86State& s) {
-      line(cpu, fmt::format("except {:04x}:{:016x} vector={} error={:x} cr2={:x} cr3={:x} sp={:x}", s.segments[x86::cs].selector, s.rip,
-                            vector, error, s.cr2, s.cr3, s.gpr[x86::rsp]));
+      line(cpu, fmt::format("except {:04x}:{:016x} vector={} error={:x} cr2={:x} cr3={:x} sp={:x}",
+                            s.segments[x86::cs].selector, s.rip, vector, error, s.cr2, s.cr3, s.gpr[x86::rsp]));
     };
   }
   if (spec.interrupts) {
     hooks.interrupt = [this, cpu](u8 vector, const X86State& s) {
-      line(cpu, fmt::format("intr   {:04x}:{:016x} vector={:02x} count={}", s.segments[x86::cs].selector, s.rip, vector, s.instruction_count));
+      line(cpu, fmt::format("intr   {:04x}:{:016x} vector={:02x} count={}", s.segments[x86::cs].selector, s.rip, vector,
+                            s.instruction_count));
     };
   }
   const auto access = [this, cpu](const char* kind, const char* in, const char* out) {

@@ -14,7 +14,8 @@ using Program = std::function<void(FakeVcpu& vcpu, u64 count)>;
 
 class FakeVcpu final : public Vcpu {
  public:
-  FakeVcpu(const VcpuWiring& wiring, Program program) : index(wiring.index), clock(wiring.clock), program_(std::move(program)) {}
+  FakeVcpu(const VcpuWiring& wiring, Program program)
+      : index(wiring.index), clock(wiring.clock), program_(std::move(program)) {}
 
   VcpuExit run(u64 budget) override {
     while (true) {
@@ -94,11 +95,15 @@ class FakeBoard final : public Board, public Device {
   }
   std::vector<Device*> devices() override { return {this}; }
   LocalInterrupts& local_interrupts(unsigned) override { return none_; }
-  Result<> boot(Vcpu&) override {
+  Result<> configure() override {
+    log += "configure ";
+    return {};
+  }
+  Result<> boot(std::span<Vcpu* const>) override {
     log += "boot ";
     return {};
   }
-  std::size_t console_input(std::span<const u8> bytes) override { return bytes.size(); }
+  CharacterPort& console() override { return port_; }
   void press_power_button() override { context.control.request_power_off(); }
   std::vector<Wire> wires() const override { return {}; }
 
@@ -124,21 +129,28 @@ class FakeBoard final : public Board, public Device {
   std::string log;
 
  private:
+  struct NoPort final : CharacterPort {
+    void connect(Sink, std::function<void()>) override {}
+    void flush() override {}
+    std::size_t can_receive() override { return 0; }
+    std::size_t receive(std::span<const u8>) override { return 0; }
+  };
   NoInterrupts none_;
+  NoPort port_;
 };
 
 struct FakeMachine {
   FakeMachine(MachineSpec spec, Program program, std::function<void(FakeBoard&)> on_alarm = {}) {
     if (spec.board.kernel.empty()) spec.board.kernel = "kernel";
     spec.board.memory_bytes = 4 * MiB;
-    auto made = Machine::create(spec, {.engine = std::make_unique<FakeEngine>(std::move(program)),
-                                       .board = [&](const BoardSpec&, const BoardContext& context) -> Result<std::unique_ptr<Board>> {
-                                         auto result = std::make_unique<FakeBoard>(context);
-                                         result->on_alarm = on_alarm;
-                                         board = result.get();
-                                         return result;
-                                       },
-                                       .console_output = {}});
+    auto made = Machine::create(
+        spec, {.engine = std::make_unique<FakeEngine>(std::move(program)),
+               .board = [&](const BoardSpec&, const BoardContext& context) -> Result<std::unique_ptr<Board>> {
+                 auto result = std::make_unique<FakeBoard>(context);
+                 result->on_alarm = on_alarm;
+                 board = result.get();
+                 return result;
+               }});
     CHECK(made);
     machine = std::move(*made);
   }

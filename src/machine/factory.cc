@@ -1,0 +1,29 @@
+// See factory.h.
+#include "machine/factory.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "board/pc/pc.h"
+#include "engine/interpreter/interpreter.h"
+
+namespace doppel {
+
+Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproducible) {
+  if (name == "auto" || name == "interpreter") {
+    if (name == "auto") log::info("engine: interpreter, the only one there is");
+    return make_interpreter({.repeatable = reproducible});
+  }
+  for (const std::string_view planned : {"translator", "direct", "kvm"}) {
+    if (name == planned)
+      return usage_error(fmt::format("--engine: '{}' does not exist yet: use auto or interpreter", name));
+  }
+  return usage_error(fmt::format("--engine: unknown engine '{}': use auto or interpreter", name));
+}
+
+Result<std::unique_ptr<Machine>> make_machine(const MachineSpec& spec) {
+  return Machine::create(
+      spec, {.engine = TRY(make_engine(spec.engine, spec.clock == ClockMode::instructions)), .board = pc::make_board});
+}
+
+}  // namespace doppel
