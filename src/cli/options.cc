@@ -1,0 +1,102 @@
+// See options.h.
+#include "cli/options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+namespace doppel::cli {
+
+void MachineOptions::add_to(CLI::App& command) {
+  const auto text = [&](const char* name, std::string& value, const char* group, const char* help) {
+    CLI::Option* option = command.add_option(name, value, help)
+                              ->group(group)
+                              ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    if (!value.empty()) option->capture_default_str();
+  };
+  text("--kernel", kernel, "Boot", "Kernel to boot: a Linux bzImage, or an ELF file with a PVH note");
+  text("--initrd", initrd, "Boot", "Initial RAM disk for the kernel");
+  text("--append", append, "Boot", "The kernel's command line, such as \"console=ttyS0\"");
+  text("--memory", memory, "Hardware", "Guest memory, such as 512M or 4G");
+  text("--cpus", cpus, "Hardware", "Number of processors, 1 to 8");
+  command
+      .add_option(
+          "--disk", disks,
+          "A virtio disk: FILE[,format=raw][,snapshot][,readonly]; once for each disk. With 'snapshot' the file stays "
+          "as it is and all writes are forgotten at the end")
+      ->group("Hardware")
+      ->type_name("DISK");
+  text("--nic", nic, "Hardware", "What the network card is connected to: none");
+  text("--console", console, "Hardware",
+       "The device that is connected to this terminal: serial (ttyS0) or virtio (hvc0)");
+  command
+      .add_flag("--debug-exit", debug_exit,
+                "Let the guest end the machine: the byte V to port 0xf4 exits with (V << 1) | 1")
+      ->group("Hardware");
+  text("--engine", engine, "Execution", "What executes the guest: auto or interpreter");
+  text("--clock", clock, "Execution",
+       "host: real time and a thread for each CPU. instructions: virtual time from the instructions executed, on one "
+       "thread; "
+       "equal runs end equally, to the last bit of memory");
+}
+
+Result<u64> parse_number(std::string_view option, std::string_view text) {
+  u64 number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, problem] = std::from_chars(text.data(), end, number);
+  if (problem != std::errc{} || rest != end) return usage_error(fmt::format("{}: '{}' is not a number", option, text));
+  return number;
+}
+
+Result<DiskSpec> parse_disk(std::string_view text) {
+  DiskSpec disk;
+  disk.path = text.substr(0, text.find(','));
+  if (disk.path.empty()) return usage_error("--disk: the file's name is missing");
+  text.remove_prefix(disk.path.size());
+  while (!text.empty()) {
+    text.remove_prefix(1);
+    const std::string_view word = text.substr(0, text.find(','));
+    text.remove_prefix(word.size());
+    if (word == "snapshot") {
+      disk.snapshot = true;
+    } else if (word == "readonly") {
+      disk.read_only = true;
+    } else if (word.starts_with("format=")) {
+      if (word != "format=raw")
+        return usage_error(fmt::format("--disk: unknown format '{}': only raw is known", word.substr(7)));
+    } else {
+      return usage_error(fmt::format("--disk: unknown setting '{}': use format=raw, snapshot or readonly", word));
+    }
+  }
+  return disk;
+}
+
+Result<MachineSpec> MachineOptions::parse() const {
+  MachineSpec spec;
+  spec.engine = engine;
+  const auto bytes = parse_size(memory);
+  if (!bytes) return usage_error("--memory: " + bytes.error().message);
+  spec.board.memory_bytes = *bytes;
+  const u64 count = TRY(parse_number("--cpus", cpus));
+  spec.board.cpus = static_cast<unsigned>(std::min<u64>(count, ~0u));
+  spec.board.kernel = kernel;
+  spec.board.initrd = initrd;
+  spec.board.append = append;
+  spec.board.debug_exit = debug_exit;
+  for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
+  if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
+  if (console == "virtio") {
+    spec.board.console = ConsoleKind::virtio;
+  } else if (console != "serial") {
+    return usage_error(fmt::format("--console: unknown device '{}': use serial or virtio", console));
+  }
+  if (clock == "instructions") {
+    spec.clock = ClockMode::instructions;
+  } else if (clock != "host") {
+    return usage_error(fmt::format("--clock: unknown clock '{}': use host or instructions", clock));
+  }
+  TRY(validate(spec));
+  return spec;
+}
+
+}  // namespace doppel::cli

@@ -1,0 +1,29 @@
+// What several commands ask for: the options that describe a machine.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "machine/spec.h"
+
+namespace doppel::cli {
+
+// Texts as they were given; parse() makes a spec of them and says which option is wrong.
+struct MachineOptions {
+  std::string engine = "auto", memory = "512M", cpus = "1", clock = "host", console = "serial", nic = "none";
+  std::string kernel, initrd, append;
+  std::vector<std::string> disks;
+  bool debug_exit = false;
+
+  void add_to(CLI::App& command);
+  Result<MachineSpec> parse() const;
+};
+
+// "FILE[,format=raw][,snapshot][,readonly]".
+Result<DiskSpec> parse_disk(std::string_view text);
+Result<u64> parse_number(std::string_view option, std::string_view text);
+
+}  // namespace doppel::cli
