@@ -1,5 +1,6 @@
 // CR0, CR3, CR4 and EFER with their consistency checks, and the instructions that touch control registers and caches.
 // Intel SDM vol. 2 "MOV—Move to/from Control Registers"; vol. 3 §2.5, §4.1, §4.10.4, §9.8.5. WBINVD and INVD do nothing here.
+#include "engine/interpreter/system/address_space.h"
 #include "engine/interpreter/system/handlers.h"
 #include "engine/interpreter/system/supervisor_access.h"
 #include "isa/x86/paging.h"
@@ -84,7 +85,7 @@ bool write_cr3(Cpu& cpu, u64 value) {
     if (pae_paging(cpu.s.cr0, cpu.s.cr4, cpu.s.efer) && !load_pdptrs(cpu, value)) return false;
   }
   cpu.s.cr3 = value;
-  cpu.tlbs.switch_address_space(pcide ? static_cast<u16>(value & pcid_mask) : 0, keep);
+  switch_address_space(cpu, pcide ? static_cast<u16>(value & pcid_mask) : 0, keep);
   cpu.update_mode();
   return true;
 }
@@ -99,7 +100,7 @@ bool write_cr4(Cpu& cpu, u64 value) {
   if ((changed & reload) && pae_paging(cpu.s.cr0, value, cpu.s.efer) && !load_pdptrs(cpu, cpu.s.cr3)) return false;
 
   cpu.s.cr4 = value;
-  if (changed & cr4::pcide) cpu.tlbs.switch_address_space(static_cast<u16>(cpu.s.cr3 & pcid_mask), false);
+  if (changed & cr4::pcide) switch_address_space(cpu, static_cast<u16>(cpu.s.cr3 & pcid_mask), false);
   if (changed & (cr4::pge | cr4::pcide | cr4::pae | cr4::pse | cr4::smep)) return drop_translations(cpu), true;
   cpu.update_mode();
   return true;

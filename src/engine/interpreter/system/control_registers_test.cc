@@ -65,5 +65,22 @@ TEST(ControlRegisters, Writes) {
   check(cases, [](SmallGuest& guest) { guest.write(0x5'0000, 0x50, 4), guest.write(0x5'1000, 0x51, 4); });
 }
 
+// Address-space numbers are reused after some thousands of CR3 writes; what was decoded under the old ones must not be.
+TEST(ControlRegisters, CodeIsForgottenHoweverManyAddressSpacesCome) {
+  constexpr u64 function = 0x5'0000, other = 0x5'1000;
+  for (u32 writes = 4080; writes < 4110; ++writes) {
+    SmallGuest guest(Mode::long64);
+    guest.code("b801000000c3", function);  // mov eax, 1; ret
+    guest.code("b802000000c3", other);     // mov eax, 2; ret
+    // mov edi, function; call rdi; mov byte [0x3f0281], 0x10 (its page is the other frame now); mov rax, cr3; mov ecx, writes
+    guest.code("bf00000500 ffd7 c604258102 3f0010 0f20d8 b900000000");
+    guest.write(at::code + 19, writes, 4);
+    // again: mov cr3, rax; dec ecx; jnz again; call rdi; hlt
+    guest.code("0f22d8 ffc9 75f9 ffd7 f4", at::code + 23);
+    EXPECT_EQ(guest.run(100'000), "halt at 21");
+    EXPECT_EQ(guest.values("rax [3f0280]"), "rax=2 [3f0280]=51027") << writes << " writes";
+  }
+}
+
 }  // namespace
 }  // namespace doppel::test

@@ -36,7 +36,7 @@ TEST(Segments, Loads) {
       {Mode::user32, "mov ax, 0xc1; mov ds, ax", "66b8c100668ed8", "#13(c0) at 4", ""},
       {Mode::protected32, "push fs; pop ss; hlt", "0fa017f4", "halt at 4", "ss=10 rsp=28000"},
       {Mode::protected32, "mov dword [esp-8], 0x11111111; sub esp, 4; push ds; mov eax,[esp]; hlt",
-       "c74424f81111111181ec040000001e8b0424f4", "halt at 13", "rax=11110010"},
+       "c74424f81111111181ec040000001e8b0424f4", "halt at 13", "rax=10"},
       {Mode::protected32, "mov dword [0x40000], 0x12345678; mov word [0x40004], 0x10; les eax, [0x40000]; lss ebx, [0x40000]; hlt",
        "c705000004007856341266c705040004001000c405000004000fb21d00000400f4", "halt at 21", "rax=12345678 es=10 rbx=12345678 ss=10"},
       {Mode::long64, "mov dword [0x40000], 0x12345678; mov word [0x40004], 0x10; lgs eax, [0x40000]; hlt",

@@ -2,6 +2,7 @@
 #include <array>
 
 #include "engine/interpreter/system.h"
+#include "engine/interpreter/system/address_space.h"
 #include "engine/interpreter/system/supervisor_access.h"
 #include "engine/interpreter/system/task.h"
 
@@ -133,7 +134,7 @@ bool load_task_paging(Cpu& cpu, u32 cr3) {
   if (!(cpu.s.cr0 & cr0::pg)) return true;
   cpu.s.cr3 = cr3;
   const bool ok = !(cpu.s.cr4 & cr4::pae) || load_pdptrs(cpu, cr3);
-  cpu.tlbs.switch_address_space(0, false);
+  switch_address_space(cpu, 0, false);
   return ok;
 }
 
