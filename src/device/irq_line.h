@@ -20,7 +20,10 @@ class IrqLine {
   }
   void raise() { set(true); }
   void lower() { set(false); }
-  void pulse() { set(true); set(false); }  // an edge, as the 8254 and the RTC give
+  void pulse() {
+    set(true);
+    set(false);
+  }  // an edge, as the 8254 and the RTC give
 
  private:
   Sink sink_;

@@ -13,8 +13,8 @@ struct GuestCase {
   Mode mode;
   const char* assembly;  // what `bytes` say
   const char* bytes;
-  const char* ending;    // as SmallGuest::run tells it
-  const char* values;    // "rax=5 cs=8": as SmallGuest::values tells them
+  const char* ending;  // as SmallGuest::run tells it
+  const char* values;  // "rax=5 cs=8": as SmallGuest::values tells them
 };
 
 inline std::string names_in(std::string_view values) {

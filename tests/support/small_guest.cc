@@ -24,7 +24,9 @@ struct FixedInterrupts final : LocalInterrupts {
   std::optional<u8> acknowledge() override { return vector; }
   u8 task_priority() override { return priority; }
   void set_task_priority(u8 cr8) override { priority = cr8; }
-  std::optional<u64> read_msr(u32 index) override { return index == 0x1b ? std::optional<u64>{0xfee0'0900} : std::nullopt; }
+  std::optional<u64> read_msr(u32 index) override {
+    return index == 0x1b ? std::optional<u64>{0xfee0'0900} : std::nullopt;
+  }
   bool write_msr(u32 index, u64) override { return index == 0x1b; }
   u8 vector = 0x40;
   u8 priority = 0;
@@ -42,7 +44,9 @@ constexpr u16 code_rights = access_rights::flat_code, data_rights = access_right
 constexpr u16 page_granular = access_rights::granular, wide = access_rights::big;
 
 u16 ring(unsigned dpl) { return access_rights::of_dpl(dpl); }
-u16 system_rights(SystemType type, unsigned dpl = 0) { return static_cast<u16>(present | static_cast<u16>(type) | ring(dpl)); }
+u16 system_rights(SystemType type, unsigned dpl = 0) {
+  return static_cast<u16>(present | static_cast<u16>(type) | ring(dpl));
+}
 
 u64 gate(SystemType type, unsigned dpl, u16 selector, u32 offset, unsigned parameters = 0) {
   return u64{offset & 0xffff} | u64{selector} << 16 | u64{parameters} << 32 | u64{system_rights(type, dpl)} << 40 |
@@ -72,8 +76,12 @@ struct SmallGuest::Wires {
 };
 
 SmallGuest::SmallGuest(Mode mode) : mode_(mode), wires_(std::make_unique<Wires>(*this)), engine_(make_interpreter()) {
-  auto made = engine_->create_vcpu(
-      {.index = 0, .count = 1, .memory = *wires_->memory, .ports = wires_->ports, .clock = wires_->clock, .interrupts = wires_->interrupts});
+  auto made = engine_->create_vcpu({.index = 0,
+                                    .count = 1,
+                                    .memory = *wires_->memory,
+                                    .ports = wires_->ports,
+                                    .clock = wires_->clock,
+                                    .interrupts = wires_->interrupts});
   CHECK(made);
   vcpu_ = std::move(*made);
   build_tables();
@@ -187,7 +195,8 @@ void SmallGuest::enter(Mode mode) {
   s.cr0 = cr0::et | cr0::ne;
   s.gpr[rsp] = at::kernel_stack;
   if (mode == Mode::real) {
-    for (auto& segment : s.segments) segment = {.base = 0, .limit = 0xffff, .selector = 0, .attributes = access_rights::flat_data};
+    for (auto& segment : s.segments)
+      segment = {.base = 0, .limit = 0xffff, .selector = 0, .attributes = access_rights::flat_data};
     s.segments[cs].selector = at::code >> 4;
     s.segments[cs].base = at::code;
     s.rip = 0;
@@ -205,7 +214,10 @@ void SmallGuest::enter(Mode mode) {
   const u16 data = user ? sel::user_data : sel::data;
   for (Segment segment : {es, ss, ds, fs, gs}) load(segment, data);
   switch (mode) {
-    case Mode::protected16: load(cs, sel::code16); s.rip = 0; break;
+    case Mode::protected16:
+      load(cs, sel::code16);
+      s.rip = 0;
+      break;
     case Mode::protected32: load(cs, sel::code32); break;
     case Mode::user32:
     case Mode::compat32_user: load(cs, sel::user_code32); break;
@@ -216,7 +228,8 @@ void SmallGuest::enter(Mode mode) {
   if (user) s.gpr[rsp] = at::user_stack;
   if (mode == Mode::vm86) {
     s.rflags |= rflags::vm;
-    for (auto& segment : s.segments) segment = {.base = 0, .limit = 0xffff, .selector = 0, .attributes = data_rights | 0x60};
+    for (auto& segment : s.segments)
+      segment = {.base = 0, .limit = 0xffff, .selector = 0, .attributes = data_rights | 0x60};
     s.segments[cs].selector = at::code >> 4;
     s.segments[cs].base = at::code;
     s.rip = 0;

@@ -20,17 +20,19 @@ enum class Mode { real, protected16, protected32, user32, vm86, long64, long64_u
 
 // Where things are.
 namespace at {
-constexpr u64 ivt = 0, gdt = 0x1000, ldt = 0x1800, idt = 0x2000, tss = 0x3000, tss2 = 0x3100, tss3 = 0x3200, pml4 = 0x4000,
-              pdpt = 0x5000, directory = 0x6000, directory32 = 0x7000, handlers = 0x8000, code = 0x1'0000, inner_code = 0x1'1000,
-              task_code = 0x1'2000, user_stack = 0x2'0000, kernel_stack = 0x2'8000, inner_stack = 0x3'0000, interrupt_stack = 0x3'8000,
-              data = 0x4'0000, read_only_page = 0x20'0000, supervisor_page = 0x21'0000, ram_bytes = 0x40'0000;
+constexpr u64 ivt = 0, gdt = 0x1000, ldt = 0x1800, idt = 0x2000, tss = 0x3000, tss2 = 0x3100, tss3 = 0x3200,
+              pml4 = 0x4000, pdpt = 0x5000, directory = 0x6000, directory32 = 0x7000, handlers = 0x8000,
+              code = 0x1'0000, inner_code = 0x1'1000, task_code = 0x1'2000, user_stack = 0x2'0000,
+              kernel_stack = 0x2'8000, inner_stack = 0x3'0000, interrupt_stack = 0x3'8000, data = 0x4'0000,
+              read_only_page = 0x20'0000, supervisor_page = 0x21'0000, ram_bytes = 0x40'0000;
 }
 // Selectors of the GDT. System descriptors take two slots.
 namespace sel {
-constexpr u16 code64 = 0x08, data = 0x10, code32 = 0x18, user_code64 = 0x23, user_data = 0x2b, user_code32 = 0x33, code16 = 0x38,
-              data16 = 0x40, conforming32 = 0x48, tss = 0x50, ldt = 0x60, absent = 0x70, call_gate = 0x7b, task_gate = 0x8b, tss2 = 0x90,
-              execute_only = 0xa0, read_only = 0xa8, tss16 = 0xb0, code_ring1 = 0xb9, data_ring1 = 0xc1, conforming64 = 0xc8,
-              call_gate16 = 0xd3, expand_down = 0xd8, beyond = 0xf00;
+constexpr u16 code64 = 0x08, data = 0x10, code32 = 0x18, user_code64 = 0x23, user_data = 0x2b, user_code32 = 0x33,
+              code16 = 0x38, data16 = 0x40, conforming32 = 0x48, tss = 0x50, ldt = 0x60, absent = 0x70,
+              call_gate = 0x7b, task_gate = 0x8b, tss2 = 0x90, execute_only = 0xa0, read_only = 0xa8, tss16 = 0xb0,
+              code_ring1 = 0xb9, data_ring1 = 0xc1, conforming64 = 0xc8, call_gate16 = 0xd3, expand_down = 0xd8,
+              beyond = 0xf00;
 }
 
 class SmallGuest {

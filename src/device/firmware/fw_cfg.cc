@@ -44,12 +44,14 @@ FwCfg::FwCfg(Dma& memory) : memory_(memory) {
 
 Result<> FwCfg::add_item(u16 number, std::vector<u8> contents) {
   if (contents.size() > largest_item) return fail(fmt::format("fw_cfg item {:#x} is too large", number));
-  if (!items_.emplace(number, std::move(contents)).second) return fail(fmt::format("fw_cfg item {:#x} exists already", number));
+  if (!items_.emplace(number, std::move(contents)).second)
+    return fail(fmt::format("fw_cfg item {:#x} exists already", number));
   return {};
 }
 
 Result<> FwCfg::add_file(std::string file, std::vector<u8> contents) {
-  if (file.empty() || file.size() >= directory_name_bytes) return fail(fmt::format("'{}' is no name for a fw_cfg file", file));
+  if (file.empty() || file.size() >= directory_name_bytes)
+    return fail(fmt::format("'{}' is no name for a fw_cfg file", file));
   if (files_.contains(file)) return fail(fmt::format("fw_cfg file '{}' exists already", file));
   u16 number = key::first_file;
   while (items_.contains(number)) ++number;

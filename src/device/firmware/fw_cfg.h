@@ -25,7 +25,8 @@ class FwCfg final : public Device, public IoHandler {
 
   // Before the machine starts. Well-known numbers are in the specification; files get theirs here, and are listed by name.
   Result<> add_item(u16 key, std::vector<u8> contents);
-  Result<> add_file(std::string name, std::vector<u8> contents);  // a name of at most 55 characters, like "etc/table-loader"
+  Result<> add_file(std::string name,
+                    std::vector<u8> contents);  // a name of at most 55 characters, like "etc/table-loader"
 
   u64 read(Access access) override;
   void write(Access access, u64 value) override;

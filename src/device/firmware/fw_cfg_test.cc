@@ -29,7 +29,8 @@ struct FwCfgTest : ::testing::Test {
   // Runs a request whose descriptor lies at 0x1000 and whose data at `address`; returns the control word left behind.
   u32 request(u32 control, u32 length, u64 address = 0x2000) {
     const std::array<u32, 4> descriptor{__builtin_bswap32(control), __builtin_bswap32(length),
-                                        __builtin_bswap32(static_cast<u32>(address >> 32)), __builtin_bswap32(static_cast<u32>(address))};
+                                        __builtin_bswap32(static_cast<u32>(address >> 32)),
+                                        __builtin_bswap32(static_cast<u32>(address))};
     dma.write(0x1000, descriptor);
     ports.write(0x514, 4, 0);
     ports.write(0x518, 4, __builtin_bswap32(0x1000));

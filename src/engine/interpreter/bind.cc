@@ -28,7 +28,8 @@ struct Tables {
   BinderTable vector{};
 
   Tables() {
-    for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows()}) add(general, &second, rows);
+    for (auto rows : {integer_rows(), string_rows(), control_rows(), system_rows(), x87_rows()})
+      add(general, &second, rows);
     add(vector, nullptr, vector_rows());
   }
 };
@@ -128,12 +129,8 @@ bool has_binding(Mnemonic mnemonic) { return tables().general[mnemonic] || table
 
 void execute_invalid_opcode(Cpu& cpu, const Op* op) { return raise(cpu, op, invalid_opcode); }
 
-void execute_end_of_block(Cpu& cpu, const Op* op) {
-  return jump(cpu, cpu.wrap_rip(cpu.gpr[slot_rip] + op->offset));
-}
+void execute_end_of_block(Cpu& cpu, const Op* op) { return jump(cpu, cpu.wrap_rip(cpu.gpr[slot_rip] + op->offset)); }
 
-void execute_resync(Cpu& cpu, const Op* op) {
-  return leave_before(cpu, op, Leave::restart);
-}
+void execute_resync(Cpu& cpu, const Op* op) { return leave_before(cpu, op, Leave::restart); }
 
 }  // namespace doppel::interpreter

@@ -11,7 +11,7 @@ namespace doppel::interpreter {
 
 struct Binding {
   Handler handler = nullptr;  // nullptr: no such form: invalid opcode
-  bool ends_block = false;    // control transfers, and whatever may change how the next instruction is decoded or executed
+  bool ends_block = false;  // control transfers, and whatever may change how the next instruction is decoded or executed
 };
 
 // `op` already holds what bind() fills in from the instruction: immediate, memory operand, length, bytes, prefixes, and register
@@ -38,7 +38,7 @@ Binding bind(const x86::Instruction& instruction, Op& op);
 bool has_binding(x86::Mnemonic mnemonic);
 
 void execute_invalid_opcode(Cpu& cpu, const Op* op);
-void execute_end_of_block(Cpu& cpu, const Op* op);   // the marker after a block's last instruction
-void execute_resync(Cpu& cpu, const Op* op);         // replaces the Ops of a block whose code was overwritten while it runs
+void execute_end_of_block(Cpu& cpu, const Op* op);  // the marker after a block's last instruction
+void execute_resync(Cpu& cpu, const Op* op);  // replaces the Ops of a block whose code was overwritten while it runs
 
 }  // namespace doppel::interpreter

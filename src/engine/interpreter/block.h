@@ -17,18 +17,18 @@ namespace doppel::interpreter {
 struct Block {
   static constexpr unsigned max_instructions = 48;
 
-  u64 physical;          // RAM offset of the first byte
+  u64 physical;                            // RAM offset of the first byte
   const std::atomic<u32>* generation_now;  // of the page that holds it
-  u32 generation;        // what it was when the block was decoded
+  u32 generation;                          // what it was when the block was decoded
   x86::CodeMode mode;
-  bool uncached;         // fetched from no RAM page, or cut short: used once
-  u16 count;             // instructions; ops[count] is the end marker
-  u16 length;            // bytes
-  Block* chain;          // hash bucket
+  bool uncached;  // fetched from no RAM page, or cut short: used once
+  u16 count;      // instructions; ops[count] is the end marker
+  u16 length;     // bytes
+  Block* chain;   // hash bucket
 
   // A block whose only instruction spans two pages. Its Op's handler checks the second page and goes on to `crossing`.
-  Handler crossing;      // nullptr: within one page
-  u64 second_page;       // RAM page number
+  Handler crossing;  // nullptr: within one page
+  u64 second_page;   // RAM page number
   u32 second_generation;
 
   Op ops[];

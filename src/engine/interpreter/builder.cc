@@ -30,9 +30,9 @@ void execute_crossing(Cpu& cpu, const Op* op) {
 }
 
 struct CodeBytes {
-  u8* host = nullptr;      // nullptr: not RAM or ROM
+  u8* host = nullptr;  // nullptr: not RAM or ROM
   u64 physical = 0;
-  unsigned room = 0;       // to the end of the page
+  unsigned room = 0;  // to the end of the page
 
   u64 page(const Cpu& cpu) const { return static_cast<u64>(host - cpu.ram) >> page_shift; }
 };
@@ -138,7 +138,8 @@ bool decode_crossing(Cpu& cpu, u64 linear, const CodeBytes& code, Draft& draft, 
   const unsigned available = std::min(code.room, longest_instruction);
   std::array<u8, longest_instruction> bytes;
   const auto fetch = [&](unsigned from, unsigned to) {
-    for (unsigned i = from; i < to; ++i) bytes[i] = i < available ? code_byte(cpu, code, i) : code_byte(cpu, second, i - available);
+    for (unsigned i = from; i < to; ++i)
+      bytes[i] = i < available ? code_byte(cpu, code, i) : code_byte(cpu, second, i - available);
   };
   fetch(0, available);
   draft = {};

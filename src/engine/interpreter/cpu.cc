@@ -48,8 +48,8 @@ CodeMode code_mode(const Cpu& cpu) {
 
 // What the rights in TLB entries were computed under (besides the table they are in).
 u64 translation_rules(const X86State& s) {
-  return (s.cr0 & (cr0::pg | cr0::wp)) | (s.cr4 & (cr4::pse | cr4::pae | cr4::smep)) << 32 | (s.efer & efer::nxe) << 44 |
-         (s.efer & efer::lma) << 46;
+  return (s.cr0 & (cr0::pg | cr0::wp)) | (s.cr4 & (cr4::pse | cr4::pae | cr4::smep)) << 32 |
+         (s.efer & efer::nxe) << 44 | (s.efer & efer::lma) << 46;
 }
 
 }  // namespace
@@ -67,7 +67,8 @@ void Cpu::update_mode() {
   }
   const bool breakpoints = s.dr[7] & breakpoint_enables;
   debug_accesses = breakpoints;
-  single_step = (other_flags & rflags::tf) || breakpoints || s.sti_shadow || s.mov_ss_shadow || (trace && trace->instruction);
+  single_step = (other_flags & rflags::tf) || breakpoints || s.sti_shadow || s.mov_ss_shadow ||
+                (trace && trace->instruction);
   if (single_step) request_attention();
 
   const bool check_alignment = user && (s.cr0 & cr0::am) && (other_flags & rflags::ac);

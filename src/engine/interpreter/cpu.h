@@ -21,10 +21,10 @@ namespace doppel::interpreter {
 
 // Why the threaded chain returned to the run loop.
 enum class Leave : u8 {
-  next_block,    // cpu.rip is where to go on (its block was not in the jump cache, or attention is wanted)
-  fault,         // cpu.fault is to be delivered; leave_op was not retired
-  restart,       // leave_op was not retired and is to be executed again (REP interrupted, code changed under the block)
-  halt,          // HLT retired
+  next_block,  // cpu.rip is where to go on (its block was not in the jump cache, or attention is wanted)
+  fault,       // cpu.fault is to be delivered; leave_op was not retired
+  restart,     // leave_op was not retired and is to be executed again (REP interrupted, code changed under the block)
+  halt,        // HLT retired
   triple_fault,
 };
 
@@ -63,15 +63,15 @@ struct Cpu {
   std::atomic<u8>* page_flags = nullptr;
   std::atomic<u32>* generations = nullptr;
   JumpCacheEntry* jumps = nullptr;
-  u64 code_context = 1;     // address space, mode and privilege under which jump-cache entries hold
-  i64 remaining = 0;        // budget left; blocks are charged whole on entry
+  u64 code_context = 1;  // address space, mode and privilege under which jump-cache entries hold
+  i64 remaining = 0;     // budget left; blocks are charged whole on entry
   const Block* block = nullptr;
-  u64 rip = 0;              // valid between blocks
-  u64 other_flags = 2;      // RFLAGS without the status flags
+  u64 rip = 0;                         // valid between blocks
+  u64 other_flags = 2;                 // RFLAGS without the status flags
   std::atomic<bool> attention{false};  // look at `events` (or at a flag that changed) at the next block
-  bool long64 = false;      // in 64-bit mode
-  bool user = false;        // CPL 3
-  u8 sse_fault = 0;         // the exception that an SSE instruction meets (#UD, #NM), or 0: CR0.EM, CR0.TS, CR4.OSFXSR
+  bool long64 = false;                 // in 64-bit mode
+  bool user = false;                   // CPL 3
+  u8 sse_fault = 0;  // the exception that an SSE instruction meets (#UD, #NM), or 0: CR0.EM, CR0.TS, CR4.OSFXSR
   Leave leave = Leave::next_block;
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only
@@ -80,14 +80,14 @@ struct Cpu {
   x86::X86State s;
   Fault fault;
   x86::CodeMode mode = x86::CodeMode::real16;
-  bool single_step = false;    // one instruction per round: TF, breakpoints, an interrupt shadow, or an instruction trace
-  bool debug_accesses = false; // data breakpoints are armed: every access takes the slow path
-  bool in_delivery = false;    // an event is being delivered (for double faults)
+  bool single_step = false;  // one instruction per round: TF, breakpoints, an interrupt shadow, or an instruction trace
+  bool debug_accesses = false;  // data breakpoints are armed: every access takes the slow path
+  bool in_delivery = false;     // an event is being delivered (for double faults)
   bool step_trap_suppressed = false;  // the instruction delivered an event or cleared TF by SYSCALL: no single-step trap after it
-  u64 pending_debug = 0;       // DR6 bits for a trap-class #DB after the current instruction
-  u64 rules = 0;               // paging rules that the TLB was filled under
-  u32 epoch = 0;               // part of code_context: bumped when cached translations of code may be wrong
-  u64 budget_start = 0;        // `remaining` and s.instruction_count belong together: see executed()
+  u64 pending_debug = 0;              // DR6 bits for a trap-class #DB after the current instruction
+  u64 rules = 0;                      // paging rules that the TLB was filled under
+  u32 epoch = 0;                      // part of code_context: bumped when cached translations of code may be wrong
+  u64 budget_start = 0;               // `remaining` and s.instruction_count belong together: see executed()
   std::atomic<u32> events{0};
   std::atomic<u8> sipi_vector{0};
   alignas(16) u8 scratch[64] = {};  // slow-path operand values
@@ -123,9 +123,11 @@ struct Cpu {
   u64 get_rflags() const { return flags.pack() | other_flags; }
   // All bits as given (callers mask what may change). Takes care of attention and single step.
   void set_rflags(u64 value);
-  u64 op_rip(const Op* op) const { return gpr[slot_rip] + op->offset; }          // its own address (offset in CS)
-  u64 next_rip(const Op* op) const { return wrap_rip(op_rip(op) + op->length); } // the following instruction's
-  u64 wrap_rip(u64 value) const { return long64 ? value : mode_is_32() ? static_cast<u32>(value) : static_cast<u16>(value); }
+  u64 op_rip(const Op* op) const { return gpr[slot_rip] + op->offset; }           // its own address (offset in CS)
+  u64 next_rip(const Op* op) const { return wrap_rip(op_rip(op) + op->length); }  // the following instruction's
+  u64 wrap_rip(u64 value) const {
+    return long64 ? value : mode_is_32() ? static_cast<u32>(value) : static_cast<u16>(value);
+  }
   bool mode_is_32() const { return mode == x86::CodeMode::legacy32 || mode == x86::CodeMode::compat32; }
 
   bool protected_mode() const { return s.cr0 & x86::cr0::pe; }
@@ -140,8 +142,8 @@ struct Cpu {
   // Jump-cache entries of every address space become invalid (code translations changed).
   void forget_jumps();
   void load_state(const x86::X86State& state);
-  void store_state();             // makes `s` whole
-  u64 executed() const;           // instructions retired since power-on
+  void store_state();    // makes `s` whole
+  u64 executed() const;  // instructions retired since power-on
   void request_attention() { attention.store(true, std::memory_order_seq_cst); }
   void signal(u32 event_bits) {
     events.fetch_or(event_bits, std::memory_order_seq_cst);
@@ -166,7 +168,9 @@ struct Cpu {
 }
 inline void faulted(Cpu& cpu, const Op* op) { leave_before(cpu, op, Leave::fault); }
 inline void set_fault(Cpu& cpu, u8 vector) { cpu.fault = {.vector = vector}; }
-inline void set_fault(Cpu& cpu, u8 vector, u32 error) { cpu.fault = {.vector = vector, .has_error = true, .error = error}; }
+inline void set_fault(Cpu& cpu, u8 vector, u32 error) {
+  cpu.fault = {.vector = vector, .has_error = true, .error = error};
+}
 [[gnu::noinline, gnu::cold]] inline void raise(Cpu& cpu, const Op* op, u8 vector) {
   set_fault(cpu, vector);
   faulted(cpu, op);
@@ -200,7 +204,8 @@ inline void set_fault(Cpu& cpu, u8 vector, u32 error) { cpu.fault = {.vector = v
 // Control transfer to `rip` (already wrapped and checked); `op` is the last of its block, which is thereby retired.
 [[gnu::always_inline]] inline void jump(Cpu& cpu, u64 rip) {
   const JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(rip)];
-  if (entry.rip == rip && entry.context == cpu.code_context && !cpu.attention.load(std::memory_order_relaxed)) [[likely]] {
+  if (entry.rip == rip && entry.context == cpu.code_context && !cpu.attention.load(std::memory_order_relaxed))
+      [[likely]] {
     const Block* block = entry.block;
     if (block->valid() && cpu.remaining >= block->count) [[likely]] {
       cpu.remaining -= block->count;

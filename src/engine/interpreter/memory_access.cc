@@ -43,7 +43,8 @@ u64 device_read(Cpu& cpu, u64 physical, unsigned bytes) {
 void device_write(Cpu& cpu, u64 physical, unsigned bytes, u64 value) {
   if (cpu.trace && cpu.trace->mmio) cpu.trace->mmio(true, physical, bytes, value, cpu.gpr[slot_rip]);
   if (!in_apic_page(cpu, physical)) return cpu.memory.mmio().write(physical, bytes, value);
-  if (bytes == 4 && !(physical & 3)) cpu.interrupts.write_apic(physical & (apic_page_bytes - 1), static_cast<u32>(value));
+  if (bytes == 4 && !(physical & 3))
+    cpu.interrupts.write_apic(physical & (apic_page_bytes - 1), static_cast<u32>(value));
 }
 
 u64 read_host(const u8* host, unsigned bytes) {

@@ -63,7 +63,8 @@ template <class T>
 
 template <class T>
 [[gnu::always_inline]] inline u64 tag_of(const Cpu& cpu, u64 linear) {
-  return ((linear + (sizeof(T) - 1)) & ~u64{0xfff}) | cpu.asid;  // an access that crosses has the next page's tag: no match
+  return ((linear + (sizeof(T) - 1)) & ~u64{0xfff}) |
+         cpu.asid;  // an access that crosses has the next page's tag: no match
 }
 
 template <class T>
@@ -99,7 +100,8 @@ template <class T>
 // The linear address of the memory operand; checks segment limits and rights outside 64-bit mode.
 [[gnu::always_inline]] inline Linear operand_linear(Cpu& cpu, const Op* op, unsigned bytes, AccessKind kind) {
   if (op->flags & op_flag::plain) [[likely]]
-    return {cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) + static_cast<u64>(static_cast<i64>(op->displacement)), true};
+    return {cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) + static_cast<u64>(static_cast<i64>(op->displacement)),
+            true};
   return operand_linear_slow(cpu, op, bytes, kind);
 }
 // The effective address alone (LEA, far operands, bit strings that add to it).
@@ -138,7 +140,8 @@ template <class T, class F>
   }
   T old = get<T>(host);
   if (locked) {
-    while (!__atomic_compare_exchange_n(reinterpret_cast<T*>(host), &old, compute(old), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    while (!__atomic_compare_exchange_n(reinterpret_cast<T*>(host), &old, compute(old), false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST)) {
     }
   } else {
     put<T>(host, compute(old));

@@ -14,7 +14,8 @@ Linear refuse(Cpu& cpu, Segment segment) {
 }
 
 // Segment descriptor types, bits of SegmentRegister::Type.
-constexpr u64 type_code = 8, type_expand_down = 4 /* data */, type_readable = 2 /* code */, type_writable = 2 /* data */;
+constexpr u64 type_code = 8, type_expand_down = 4 /* data */, type_readable = 2 /* code */,
+              type_writable = 2 /* data */;
 
 bool rights_allow(const SegmentRegister& segment, AccessKind kind) {
   if (!SegmentRegister::Present::get(segment.attributes)) return false;  // null selector
@@ -33,8 +34,8 @@ bool within_limit(const SegmentRegister& segment, u64 offset, unsigned bytes) {
 
 // A writable data segment that reaches to 4 GiB, as all of a 32-bit operating system's are: nothing to check below the very top.
 bool reaches_everything(const SegmentRegister& reg, u64 offset, unsigned bytes) {
-  constexpr u16 kind_mask = 0x9e;       // P, S, code, expand-down, writable
-  constexpr u16 writable_data = 0x92;   // P, S, writable
+  constexpr u16 kind_mask = 0x9e;      // P, S, code, expand-down, writable
+  constexpr u16 writable_data = 0x92;  // P, S, writable
   return reg.limit == 0xffff'ffff && (reg.attributes & kind_mask) == writable_data && offset + bytes - 1 <= 0xffff'ffff;
 }
 
@@ -61,9 +62,11 @@ u64 effective_address_slow(Cpu& cpu, const Op* op) {
 }
 
 Linear operand_linear_slow(Cpu& cpu, const Op* op, unsigned bytes, AccessKind kind) {
-  if ((op->flags & (op_flag::address32 | op_flag::wide | op_flag::rip_exact)) == op_flag::address32 && !cpu.long64) [[likely]] {
+  if ((op->flags & (op_flag::address32 | op_flag::wide | op_flag::rip_exact)) == op_flag::address32 && !cpu.long64)
+      [[likely]] {
     const SegmentRegister& reg = cpu.s.segments[op->segment];
-    const u64 offset = static_cast<u32>(cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) + static_cast<u64>(static_cast<i64>(op->displacement)));
+    const u64 offset = static_cast<u32>(cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) +
+                                        static_cast<u64>(static_cast<i64>(op->displacement)));
     if (reaches_everything(reg, offset, bytes)) [[likely]]
       return {static_cast<u32>(reg.base + offset), true};
   }

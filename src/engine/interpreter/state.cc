@@ -47,8 +47,9 @@ void save_or_load(state::Archive& archive, X86State& s, PendingEvents& pending) 
   fpu(archive, s.fpu);
   for (VectorRegister& reg : s.vectors) archive(reg.words);
   archive(s.mxcsr);
-  for (u64* value : {&s.star, &s.lstar, &s.cstar, &s.fmask, &s.kernel_gs_base, &s.sysenter_cs, &s.sysenter_esp, &s.sysenter_eip,
-                     &s.pat, &s.misc_enable, &s.spec_ctrl, &s.debugctl, &s.xss, &s.tsc_adjust, &s.tsc_offset})
+  for (u64* value :
+       {&s.star, &s.lstar, &s.cstar, &s.fmask, &s.kernel_gs_base, &s.sysenter_cs, &s.sysenter_esp, &s.sysenter_eip,
+        &s.pat, &s.misc_enable, &s.spec_ctrl, &s.debugctl, &s.xss, &s.tsc_adjust, &s.tsc_offset})
     archive(*value);
   archive(s.tsc_aux);
   archive(s.mtrr_fixed);

@@ -7,7 +7,14 @@
 
 namespace doppel::interpreter {
 
-enum class EventKind : u8 { exception, external_interrupt, nmi, software_interrupt, software_exception /* INT3, INTO */, icebp /* INT1 */ };
+enum class EventKind : u8 {
+  exception,
+  external_interrupt,
+  nmi,
+  software_interrupt,
+  software_exception /* INT3, INTO */,
+  icebp /* INT1 */
+};
 
 // Delivers an event through the IDT (real, protected, long mode; task gates, stack switches, error codes). cpu.rip and RSP are those to
 // save (for traps and software interrupts: of the next instruction). Contributory faults become double and triple faults

@@ -21,7 +21,9 @@ bool remember(std::vector<u64>& frames, u64 frame) {
   return true;
 }
 
-bool remembered(const std::vector<u64>& frames, u64 frame) { return std::binary_search(frames.begin(), frames.end(), frame); }
+bool remembered(const std::vector<u64>& frames, u64 frame) {
+  return std::binary_search(frames.begin(), frames.end(), frame);
+}
 
 }  // namespace
 

@@ -43,9 +43,9 @@ class Tlb {
   // CR3 was written: `keep` (bit 63 of the source, or the same PCID untouched) keeps what this PCID has.
   // Global translations are dropped with the rest of a dropped ASID, which the architecture allows.
   void switch_address_space(u16 pcid, bool keep);
-  void flush_all();                    // everything, all PCIDs, global too
-  void flush_page(u64 linear);         // INVLPG: this page in every address space, global or not
-  void flush_pcid(u16 pcid);           // INVPCID type 1
+  void flush_all();                            // everything, all PCIDs, global too
+  void flush_page(u64 linear);                 // INVLPG: this page in every address space, global or not
+  void flush_pcid(u16 pcid);                   // INVPCID type 1
   void note_large_page(u64 linear, u64 size);  // a fill from a 2M/4M/1G page: flush_page takes all of its fragments
 
   u64 flushes = 0;

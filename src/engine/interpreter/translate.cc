@@ -27,7 +27,8 @@ struct Walk {
 Translation fail(const Walk& walk, u32 code) {
   if (walk.kind == AccessKind::write) code |= page_fault_code::write;
   if (walk.user()) code |= page_fault_code::user;
-  if (walk.kind == AccessKind::fetch && (walk.nx_enabled() || (walk.cpu.s.cr4 & cr4::smep))) code |= page_fault_code::fetch;
+  if (walk.kind == AccessKind::fetch && (walk.nx_enabled() || (walk.cpu.s.cr4 & cr4::smep)))
+    code |= page_fault_code::fetch;
   walk.cpu.fault = {.vector = page_fault, .has_error = true, .error = code, .address = walk.linear};
   return {};
 }
@@ -53,10 +54,12 @@ template <class Entry>
 bool set_bits(Cpu& cpu, Slot<Entry>& slot, Entry bits) {
   if ((slot.value & bits) == bits || !slot.host) return true;
   Entry expected = slot.value;
-  if (!__atomic_compare_exchange_n(slot.host, &expected, slot.value | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) return false;
+  if (!__atomic_compare_exchange_n(slot.host, &expected, slot.value | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    return false;
   slot.value |= bits;
   const auto offset = static_cast<u64>(reinterpret_cast<u8*>(slot.host) - cpu.ram);
-  if (cpu.page_flags[offset >> page_shift].load(std::memory_order_relaxed)) cpu.memory.note_write(offset, sizeof(Entry));
+  if (cpu.page_flags[offset >> page_shift].load(std::memory_order_relaxed))
+    cpu.memory.note_write(offset, sizeof(Entry));
   return true;
 }
 
@@ -174,7 +177,12 @@ TlbTable system_table(const Cpu& cpu) {
 
 Translation translate(Cpu& cpu, u64 linear, AccessKind kind, TlbTable table) {
   if (!(cpu.s.cr0 & cr0::pg))
-    return {.ok = true, .physical = linear & 0xffff'ffffu, .page_bytes = 4096, .readable = true, .writable = true, .executable = true};
+    return {.ok = true,
+            .physical = linear & 0xffff'ffffu,
+            .page_bytes = 4096,
+            .readable = true,
+            .writable = true,
+            .executable = true};
   for (;;) {
     bool again = false;
     Walk walk{cpu, linear, kind, table};

@@ -7,7 +7,7 @@
 namespace doppel::interpreter {
 
 struct Translation {
-  bool ok = false;        // false: cpu.fault holds the page fault
+  bool ok = false;  // false: cpu.fault holds the page fault
   u64 physical = 0;
   u64 page_bytes = 4096;  // of the page that maps it
   // What else this table (supervisor_smap, supervisor, user) may do with the page without another walk.

@@ -65,7 +65,7 @@ Term operation_region(std::string_view where, Space space, u64 offset, u64 bytes
 struct FieldUnit {
   std::string_view name;
   unsigned bits;
-};                                                                                 // an empty name leaves the bits out
+};  // an empty name leaves the bits out
 Term byte_field(std::string_view region, std::initializer_list<FieldUnit> units);  // ByteAcc, NoLock, Preserve
 Term create_dword_field(const Term& buffer, u64 byte_offset, std::string_view name);
 

@@ -12,20 +12,20 @@ namespace {
 // ---- feature bits, by the register they are in ----
 
 namespace leaf1_edx {
-constexpr u32 fpu = 1 << 0, de = 1 << 2, pse = 1 << 3, tsc = 1 << 4, msr = 1 << 5, pae = 1 << 6, mce = 1 << 7, cx8 = 1 << 8,
-              apic = 1 << 9, sep = 1 << 11, mtrr = 1 << 12, pge = 1 << 13, mca = 1 << 14, cmov = 1 << 15, pat = 1 << 16,
-              pse36 = 1 << 17, clfsh = 1 << 19, mmx = 1 << 23, fxsr = 1 << 24, sse = 1 << 25, sse2 = 1 << 26, ss = 1 << 27,
-              htt = 1 << 28;
-constexpr u32 all = fpu | de | pse | tsc | msr | pae | mce | cx8 | apic | sep | mtrr | pge | mca | cmov | pat | pse36 | clfsh | mmx |
-                    fxsr | sse | sse2 | ss;  // htt: with more than one processor
+constexpr u32 fpu = 1 << 0, de = 1 << 2, pse = 1 << 3, tsc = 1 << 4, msr = 1 << 5, pae = 1 << 6, mce = 1 << 7,
+              cx8 = 1 << 8, apic = 1 << 9, sep = 1 << 11, mtrr = 1 << 12, pge = 1 << 13, mca = 1 << 14, cmov = 1 << 15,
+              pat = 1 << 16, pse36 = 1 << 17, clfsh = 1 << 19, mmx = 1 << 23, fxsr = 1 << 24, sse = 1 << 25,
+              sse2 = 1 << 26, ss = 1 << 27, htt = 1 << 28;
+constexpr u32 all = fpu | de | pse | tsc | msr | pae | mce | cx8 | apic | sep | mtrr | pge | mca | cmov | pat | pse36 |
+                    clfsh | mmx | fxsr | sse | sse2 | ss;  // htt: with more than one processor
 }  // namespace leaf1_edx
 
 namespace leaf1_ecx {
-constexpr u32 sse3 = 1 << 0, pclmulqdq = 1 << 1, ssse3 = 1 << 9, cx16 = 1 << 13, pcid = 1 << 17, sse41 = 1 << 19, sse42 = 1 << 20,
-              x2apic = 1 << 21, popcnt = 1 << 23, tsc_deadline = 1 << 24, aes = 1 << 25, xsave = 1 << 26, osxsave = 1 << 27,
-              rdrand = 1 << 30, hypervisor = 1u << 31;
-constexpr u32 all = sse3 | pclmulqdq | ssse3 | cx16 | pcid | sse41 | sse42 | x2apic | popcnt | tsc_deadline | aes | xsave | rdrand |
-                    hypervisor;  // osxsave: as CR4 says
+constexpr u32 sse3 = 1 << 0, pclmulqdq = 1 << 1, ssse3 = 1 << 9, cx16 = 1 << 13, pcid = 1 << 17, sse41 = 1 << 19,
+              sse42 = 1 << 20, x2apic = 1 << 21, popcnt = 1 << 23, tsc_deadline = 1 << 24, aes = 1 << 25,
+              xsave = 1 << 26, osxsave = 1 << 27, rdrand = 1 << 30, hypervisor = 1u << 31;
+constexpr u32 all = sse3 | pclmulqdq | ssse3 | cx16 | pcid | sse41 | sse42 | x2apic | popcnt | tsc_deadline | aes |
+                    xsave | rdrand | hypervisor;  // osxsave: as CR4 says
 }  // namespace leaf1_ecx
 
 namespace leaf7_ebx {
@@ -45,7 +45,7 @@ namespace leaf7_2_edx {
 // BHI_NO is not enough for Linux since 6.1.17x: it clears the branch history in a loop at every system call, unless it can say
 // SPEC_CTRL.BHI_DIS_S once.
 constexpr u32 bhi_ctrl = 1 << 4;
-}
+}  // namespace leaf7_2_edx
 
 namespace extended1_edx {
 constexpr u32 syscall = 1 << 11, nx = 1 << 20, page1g = 1 << 26, rdtscp = 1 << 27, lm = 1 << 29;
@@ -72,7 +72,9 @@ constexpr std::string_view brand = "Doppel x86-64-v2 virtual processor";
 constexpr std::string_view hypervisor = "DoppelDoppel";
 static_assert(brand.size() < 48);
 
-constexpr CpuidResult brand_part(std::size_t at) { return {four(brand, at), four(brand, at + 4), four(brand, at + 8), four(brand, at + 12)}; }
+constexpr CpuidResult brand_part(std::size_t at) {
+  return {four(brand, at), four(brand, at + 4), four(brand, at + 8), four(brand, at + 12)};
+}
 
 // Leaf 4. Type 1 data, 2 instruction, 3 unified; self-initializing; 64-byte lines.
 constexpr CpuidResult cache(u32 type, u32 level, u32 ways, u32 sets) {
@@ -108,9 +110,11 @@ constexpr std::array table{
     Leaf{0x4000'0000, any_subleaf, {last_hypervisor, four(hypervisor, 0), four(hypervisor, 4), four(hypervisor, 8)}},
     Leaf{0x4000'0010, any_subleaf, {tsc_hertz / 1000, apic_timer_hertz / 1000, 0, 0}},
     Leaf{0x8000'0000, any_subleaf, {last_extended, 0, 0, 0}},
-    Leaf{0x8000'0001, any_subleaf,
+    Leaf{0x8000'0001,
+         any_subleaf,
          {0, 0, extended1_ecx::lahf,
-          extended1_edx::syscall | extended1_edx::nx | extended1_edx::page1g | extended1_edx::rdtscp | extended1_edx::lm}},
+          extended1_edx::syscall | extended1_edx::nx | extended1_edx::page1g | extended1_edx::rdtscp |
+              extended1_edx::lm}},
     Leaf{0x8000'0002, any_subleaf, brand_part(0)},
     Leaf{0x8000'0003, any_subleaf, brand_part(16)},
     Leaf{0x8000'0004, any_subleaf, brand_part(32)},
@@ -154,8 +158,8 @@ CpuidResult cpuid(const CpuidInput& input, u32 leaf, u32 subleaf) {
       break;
     case 4:
       if (result.eax == 0) break;
-      result.eax |= (apic_ids - 1) << 26;                      // cores in the package
-      if (subleaf == 3) result.eax |= (apic_ids - 1) << 14;    // threads that share the cache
+      result.eax |= (apic_ids - 1) << 26;                    // cores in the package
+      if (subleaf == 3) result.eax |= (apic_ids - 1) << 14;  // threads that share the cache
       break;
     case 0xb: return topology(input, subleaf);
     default: break;

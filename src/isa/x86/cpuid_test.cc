@@ -54,7 +54,8 @@ TEST(Cpuid, FeatureWords) {
 TEST(Cpuid, TopologyCountsCoresOfOnePackage) {
   EXPECT_EQ(cpuid(second_of_four, 1, 0).ebx, 0x0104'0800u);
   EXPECT_NE(cpuid(second_of_four, 1, 0).edx & 1u << 28, 0u);
-  const CpuidResult thread = cpuid(second_of_four, 0xb, 0), core = cpuid(second_of_four, 0xb, 1), none = cpuid(second_of_four, 0xb, 2);
+  const CpuidResult thread = cpuid(second_of_four, 0xb, 0), core = cpuid(second_of_four, 0xb, 1),
+                    none = cpuid(second_of_four, 0xb, 2);
   EXPECT_EQ((std::array{thread.eax, thread.ebx, thread.ecx, thread.edx}), (std::array{0u, 1u, 0x100u, 1u}));
   EXPECT_EQ((std::array{core.eax, core.ebx, core.ecx, core.edx}), (std::array{2u, 4u, 0x201u, 1u}));
   EXPECT_EQ((std::array{none.eax, none.ebx, none.ecx, none.edx}), (std::array{0u, 0u, 2u, 1u}));
@@ -72,7 +73,8 @@ TEST(Cpuid, TimeLeavesAgree) {
 
 TEST(Cpuid, LeavesOutOfRangeAnswerAsTheLastBasicOne) {
   const CpuidResult last = cpuid({}, cpuid({}, 0, 0).eax, 0);
-  for (u32 leaf : {0x17u, 0x3fff'ffffu, 0x4000'0011u, 0x8000'0009u, 0xffff'ffffu}) EXPECT_EQ(cpuid({}, leaf, 0).eax, last.eax) << leaf;
+  for (u32 leaf : {0x17u, 0x3fff'ffffu, 0x4000'0011u, 0x8000'0009u, 0xffff'ffffu})
+    EXPECT_EQ(cpuid({}, leaf, 0).eax, last.eax) << leaf;
   for (u32 leaf : {3u, 5u, 9u, 0xau, 0x14u, 0x4000'0001u, 0x8000'0005u}) EXPECT_EQ(cpuid({}, leaf, 0).eax, 0u) << leaf;
 }
 

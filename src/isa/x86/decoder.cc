@@ -71,7 +71,8 @@ void drop_absent_base(const ZydisDecodedInstructionRaw& raw, MemoryOperand& memo
   memory.displacement = raw.disp.value;
 }
 
-void take_operands(const ZydisDecodedInstructionRaw& raw, const ZydisDecodedOperand* operands, u8 count, Instruction& out) {
+void take_operands(const ZydisDecodedInstructionRaw& raw, const ZydisDecodedOperand* operands, u8 count,
+                   Instruction& out) {
   bool first_immediate = true;
   for (u8 i = 0; i < count; ++i) {
     const ZydisDecodedOperand& from = operands[i];
@@ -165,7 +166,8 @@ Decoder::Decoder() {
   }
 }
 
-DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction, FlagEffects* effects) const {
+DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction,
+                             FlagEffects* effects) const {
   const ZydisDecoder& decoder = decoders_[static_cast<std::size_t>(mode)];
   const std::size_t available = std::min<std::size_t>(bytes.size(), ZYDIS_MAX_INSTRUCTION_LENGTH);
   ZydisDecoderContext context;
@@ -178,7 +180,8 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
 
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT_VISIBLE];
   const u8 count = std::min<u8>(decoded.operand_count_visible, 4);
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder, &context, &decoded, operands, count))) return DecodeStatus::invalid;
+  if (!ZYAN_SUCCESS(ZydisDecoderDecodeOperands(&decoder, &context, &decoded, operands, count)))
+    return DecodeStatus::invalid;
   if (effects) *effects = flag_effects(decoded);
   instruction = {};
   compact(decoded, instruction);

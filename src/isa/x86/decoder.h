@@ -35,7 +35,8 @@ class Decoder {
 
   // At most the first 15 bytes are looked at. On `ok`, `instruction` is whole.
   // `effects`, if asked for, gets what the instruction does to the flags.
-  DecodeStatus decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction, FlagEffects* effects = nullptr) const;
+  DecodeStatus decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction,
+                      FlagEffects* effects = nullptr) const;
 
  private:
   std::array<ZydisDecoder, 6> decoders_;

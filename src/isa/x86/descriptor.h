@@ -42,8 +42,8 @@ constexpr u64 tss_busy_bit = 2;  // in the type field
 
 // The attributes word of SegmentRegister: what a type means.
 namespace access_rights {
-constexpr u16 accessed = 1, writable = 2, expand_down = 4;          // data
-constexpr u16 readable = 2, conforming = 4, code = 8;               // code
+constexpr u16 accessed = 1, writable = 2, expand_down = 4;  // data
+constexpr u16 readable = 2, conforming = 4, code = 8;       // code
 constexpr u16 code_or_data = 1 << 4, present = 1 << 7;
 constexpr u16 long_mode = 1 << 13, big = 1 << 14, granular = 1 << 15;
 constexpr u16 of_dpl(unsigned dpl) { return static_cast<u16>(dpl << 5); }
@@ -83,8 +83,8 @@ struct Descriptor {
 
   // What an assembler's table would hold; for tests and for the boot protocol.
   static constexpr Descriptor make(u32 base, u32 limit_units, u16 rights) {
-    return {u64{limit_units & 0xffff} | u64{base & 0xff'ffff} << 16 | u64{rights} << 40 | u64{(limit_units >> 16) & 0xf} << 48 |
-            u64{base >> 24} << 56};
+    return {u64{limit_units & 0xffff} | u64{base & 0xff'ffff} << 16 | u64{rights} << 40 |
+            u64{(limit_units >> 16) & 0xf} << 48 | u64{base >> 24} << 56};
   }
 };
 
@@ -106,8 +106,8 @@ struct Gate {
 
 // Layout of task-state segments: byte offsets. SDM vol. 3 §7.2.1 (32-bit), §7.6 (16-bit), §7.7 (64-bit).
 namespace tss32 {
-constexpr u32 link = 0, stacks = 4, cr3 = 28, eip = 32, eflags = 36, registers = 40, segments = 72, ldt = 96, trap = 100,
-              io_map_base = 102, minimum_limit = 103;
+constexpr u32 link = 0, stacks = 4, cr3 = 28, eip = 32, eflags = 36, registers = 40, segments = 72, ldt = 96,
+              trap = 100, io_map_base = 102, minimum_limit = 103;
 }
 namespace tss16 {
 constexpr u32 link = 0, stacks = 2, ip = 14, flags = 16, registers = 18, segments = 34, ldt = 42, minimum_limit = 43;

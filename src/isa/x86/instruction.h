@@ -13,15 +13,15 @@ namespace doppel::x86 {
 
 enum class OperandKind : u8 {
   none,
-  gpr,        // index 0–15 (AL, AX, EAX, RAX … by `bytes`)
-  gpr_high,   // AH, CH, DH, BH: index 0–3, bytes 1
-  x87,        // ST(index)
-  mmx,        // MM0–7
-  vector,     // XMM or YMM by `bytes`
-  segment,    // Segment
-  control,    // CR0–15
-  debug,      // DR0–15
-  memory,     // Instruction::memory
+  gpr,       // index 0–15 (AL, AX, EAX, RAX … by `bytes`)
+  gpr_high,  // AH, CH, DH, BH: index 0–3, bytes 1
+  x87,       // ST(index)
+  mmx,       // MM0–7
+  vector,    // XMM or YMM by `bytes`
+  segment,   // Segment
+  control,   // CR0–15
+  debug,     // DR0–15
+  memory,    // Instruction::memory
   immediate,  // Instruction::immediate (the first), immediate2 (the second, as in ENTER); branch displacements too, sign-extended
   far_pointer,  // immediate = offset, immediate2 = selector
 };
@@ -49,10 +49,10 @@ struct Instruction {
   u8 length = 0;
   u8 operand_bytes = 0;  // effective operand size; 1 for byte forms
   u8 address_bytes = 0;
-  u8 stack_bytes = 0;    // width of a push or pop
-  bool lock = false;     // LOCK prefix on an instruction that takes it (XCHG with memory is always locked and has this set, too)
-  bool rep = false;      // F3 on a string instruction (REP, REPE)
-  bool repne = false;    // F2 on a string instruction
+  u8 stack_bytes = 0;  // width of a push or pop
+  bool lock = false;  // LOCK prefix on an instruction that takes it (XCHG with memory is always locked and has this set, too)
+  bool rep = false;             // F3 on a string instruction (REP, REPE)
+  bool repne = false;           // F2 on a string instruction
   bool operand_prefix = false;  // a 66 prefix was there
   u8 operand_count = 0;
   std::array<Operand, 4> operands{};

@@ -33,7 +33,10 @@ constexpr std::array table{
     Msr{.index = 0x17, .name = "PLATFORM_ID", .kind = read_only},
     Msr{.index = 0x3a, .name = "FEATURE_CONTROL", .kind = read_only, .constant = 1 /* locked */},
     Msr{.index = 0x3b, .name = "TSC_ADJUST", .kind = tsc_adjust},
-    Msr{.index = 0x48, .name = "SPEC_CTRL", .kind = field, .field = &S::spec_ctrl,
+    Msr{.index = 0x48,
+        .name = "SPEC_CTRL",
+        .kind = field,
+        .field = &S::spec_ctrl,
         .writable = spec_ctrl::ibrs | spec_ctrl::stibp | spec_ctrl::ssbd | spec_ctrl::bhi_dis_s},
     Msr{.index = 0x49, .name = "PRED_CMD", .kind = command, .writable = 1 /* IBPB */},
     Msr{.index = 0x8b, .name = "BIOS_SIGN_ID", .kind = constant, .constant = microcode_revision},
@@ -46,9 +49,17 @@ constexpr std::array table{
     Msr{.index = 0x176, .name = "SYSENTER_EIP", .kind = canonical, .field = &S::sysenter_eip},
     Msr{.index = 0x179, .name = "MCG_CAP", .kind = read_only},  // no banks
     Msr{.index = 0x17a, .name = "MCG_STATUS", .kind = constant, .writable = 7},
-    Msr{.index = 0x1a0, .name = "MISC_ENABLE", .kind = field, .field = &S::misc_enable,
-        .constant = misc_enable::bts_unavailable | misc_enable::pebs_unavailable, .writable = misc_enable::fast_strings},
-    Msr{.index = 0x1d9, .name = "DEBUGCTL", .kind = field, .field = &S::debugctl, .writable = debugctl::lbr | debugctl::btf},
+    Msr{.index = 0x1a0,
+        .name = "MISC_ENABLE",
+        .kind = field,
+        .field = &S::misc_enable,
+        .constant = misc_enable::bts_unavailable | misc_enable::pebs_unavailable,
+        .writable = misc_enable::fast_strings},
+    Msr{.index = 0x1d9,
+        .name = "DEBUGCTL",
+        .kind = field,
+        .field = &S::debugctl,
+        .writable = debugctl::lbr | debugctl::btf},
     Msr{.index = 0x200, .name = "MTRR_PHYSBASE0", .kind = mtrr_variable},
     Msr{.index = 0x201, .name = "MTRR_PHYSMASK0", .kind = mtrr_variable},
     Msr{.index = 0x202, .name = "MTRR_PHYSBASE1", .kind = mtrr_variable},
@@ -90,7 +101,8 @@ constexpr std::array table{
 };
 static_assert(std::ranges::is_sorted(table, {}, &Msr::index));
 
-constexpr std::array fixed_ranges{0x250u, 0x258u, 0x259u, 0x268u, 0x269u, 0x26au, 0x26bu, 0x26cu, 0x26du, 0x26eu, 0x26fu};
+constexpr std::array fixed_ranges{0x250u, 0x258u, 0x259u, 0x268u, 0x269u, 0x26au,
+                                  0x26bu, 0x26cu, 0x26du, 0x26eu, 0x26fu};
 
 template <class Valid>
 bool all_bytes(u64 value, Valid valid) {
@@ -111,10 +123,14 @@ bool valid_pat(u64 value) {
   return all_bytes(value, [](u8 type) { return valid_memory_type(type) || type == 7 /* UC- */; });
 }
 bool valid_mtrr_fixed(u64 value) { return all_bytes(value, valid_memory_type); }
-bool valid_mtrr_base(u64 value) { return !(value & (~physical_mask | 0xf00)) && valid_memory_type(static_cast<u8>(value)); }
+bool valid_mtrr_base(u64 value) {
+  return !(value & (~physical_mask | 0xf00)) && valid_memory_type(static_cast<u8>(value));
+}
 bool valid_mtrr_mask(u64 value) { return !(value & (~physical_mask | 0x7ff)); }
 bool valid_mtrr_default(u64 value) { return !(value & ~u64{0xcff}) && valid_memory_type(static_cast<u8>(value)); }
 
-unsigned mtrr_fixed_slot(u32 index) { return static_cast<unsigned>(std::ranges::find(fixed_ranges, index) - fixed_ranges.begin()); }
+unsigned mtrr_fixed_slot(u32 index) {
+  return static_cast<unsigned>(std::ranges::find(fixed_ranges, index) - fixed_ranges.begin());
+}
 
 }  // namespace doppel::x86

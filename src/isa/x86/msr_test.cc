@@ -15,7 +15,8 @@ TEST(Msr, EveryFieldHasAPlace) {
     EXPECT_EQ(reg->field != nullptr, reg->kind == MsrKind::field || reg->kind == MsrKind::canonical) << reg->name;
   }
   EXPECT_GE(found, 50u);
-  for (u32 absent : {0x9eu, 0xc000'0104u, 0x6e0u, 0x800u, 0x1bu, 0xffff'ffffu}) EXPECT_EQ(find_msr(absent), nullptr) << absent;
+  for (u32 absent : {0x9eu, 0xc000'0104u, 0x6e0u, 0x800u, 0x1bu, 0xffff'ffffu})
+    EXPECT_EQ(find_msr(absent), nullptr) << absent;
 }
 
 TEST(Msr, FixedRangesHaveElevenSlots) {

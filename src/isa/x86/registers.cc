@@ -6,7 +6,9 @@ namespace doppel::x86 {
 
 namespace {
 
-SegmentRegister segment(u16 attributes) { return {.base = 0, .limit = 0xffff, .selector = 0, .attributes = attributes}; }
+SegmentRegister segment(u16 attributes) {
+  return {.base = 0, .limit = 0xffff, .selector = 0, .attributes = attributes};
+}
 
 // What RESET and INIT do alike.
 void restart(X86State& state) {

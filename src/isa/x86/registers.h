@@ -16,8 +16,8 @@ namespace rflags {
 constexpr u64 cf = 1 << 0, pf = 1 << 2, af = 1 << 4, zf = 1 << 6, sf = 1 << 7, tf = 1 << 8, if_ = 1 << 9, df = 1 << 10,
               of = 1 << 11, iopl = 3 << 12, nt = 1 << 14, rf = 1 << 16, vm = 1 << 17, ac = 1 << 18, vif = 1 << 19,
               vip = 1 << 20, id = 1 << 21;
-constexpr u64 fixed = 1 << 1;                         // always reads as one
-constexpr u64 status = cf | pf | af | zf | sf | of;   // what arithmetic writes
+constexpr u64 fixed = 1 << 1;                        // always reads as one
+constexpr u64 status = cf | pf | af | zf | sf | of;  // what arithmetic writes
 using Iopl = Bits<12, 2>;
 }  // namespace rflags
 
@@ -26,9 +26,10 @@ constexpr u64 pe = 1 << 0, mp = 1 << 1, em = 1 << 2, ts = 1 << 3, et = 1 << 4, n
               nw = 1 << 29, cd = 1 << 30, pg = u64{1} << 31;
 }
 namespace cr4 {
-constexpr u64 vme = 1 << 0, pvi = 1 << 1, tsd = 1 << 2, de = 1 << 3, pse = 1 << 4, pae = 1 << 5, mce = 1 << 6, pge = 1 << 7,
-              pce = 1 << 8, osfxsr = 1 << 9, osxmmexcpt = 1 << 10, umip = 1 << 11, la57 = 1 << 12, vmxe = 1 << 13,
-              fsgsbase = 1 << 16, pcide = 1 << 17, osxsave = 1 << 18, smep = 1 << 20, smap = 1 << 21, pke = 1 << 22;
+constexpr u64 vme = 1 << 0, pvi = 1 << 1, tsd = 1 << 2, de = 1 << 3, pse = 1 << 4, pae = 1 << 5, mce = 1 << 6,
+              pge = 1 << 7, pce = 1 << 8, osfxsr = 1 << 9, osxmmexcpt = 1 << 10, umip = 1 << 11, la57 = 1 << 12,
+              vmxe = 1 << 13, fsgsbase = 1 << 16, pcide = 1 << 17, osxsave = 1 << 18, smep = 1 << 20, smap = 1 << 21,
+              pke = 1 << 22;
 }
 namespace efer {
 constexpr u64 sce = 1 << 0, lme = 1 << 8, lma = 1 << 10, nxe = 1 << 11;
@@ -36,9 +37,24 @@ constexpr u64 sce = 1 << 0, lme = 1 << 8, lma = 1 << 10, nxe = 1 << 11;
 
 // Exception vectors, Intel SDM vol. 3 §6.15.
 enum Vector : u8 {
-  divide_error = 0, debug = 1, nmi = 2, breakpoint = 3, overflow = 4, bound_range = 5, invalid_opcode = 6,
-  device_not_available = 7, double_fault = 8, invalid_tss = 10, segment_not_present = 11, stack_fault = 12,
-  general_protection = 13, page_fault = 14, x87_error = 16, alignment_check = 17, machine_check = 18, simd_error = 19,
+  divide_error = 0,
+  debug = 1,
+  nmi = 2,
+  breakpoint = 3,
+  overflow = 4,
+  bound_range = 5,
+  invalid_opcode = 6,
+  device_not_available = 7,
+  double_fault = 8,
+  invalid_tss = 10,
+  segment_not_present = 11,
+  stack_fault = 12,
+  general_protection = 13,
+  page_fault = 14,
+  x87_error = 16,
+  alignment_check = 17,
+  machine_check = 18,
+  simd_error = 19,
 };
 
 // A segment register with its hidden part. `attributes` holds descriptor bits 40–47 in bits 0–7 (type, S, DPL, P) and
@@ -54,8 +70,8 @@ struct SegmentRegister {
   using Dpl = Bits<5, 2>;
   using Present = Bits<7>;
   using Available = Bits<12>;
-  using Long = Bits<13>;   // L
-  using Big = Bits<14>;    // D/B
+  using Long = Bits<13>;  // L
+  using Big = Bits<14>;   // D/B
   using Granular = Bits<15>;
 };
 

@@ -11,9 +11,9 @@ namespace doppel::oracle {
 
 // The address space of a case, the same on the host and in the guest; everything below 4 GiB, so that 32-bit code sees it, too.
 constexpr u64 code_base = 0x1000'0000;
-constexpr u64 code_bytes = 0x2000;      // read, write, execute
+constexpr u64 code_bytes = 0x2000;  // read, write, execute
 constexpr u64 data_base = 0x2000'0000;
-constexpr u64 data_bytes = 0x2000;      // read and write; set afresh for each case and compared afterwards
+constexpr u64 data_bytes = 0x2000;  // read and write; set afresh for each case and compared afterwards
 constexpr u64 read_only_base = data_base + data_bytes;
 constexpr u64 read_only_bytes = 0x1000;  // nothing is mapped after it
 constexpr u64 user_fs_base = data_base + 0x800;
@@ -32,8 +32,8 @@ struct Outcome {
   Registers registers;
   u64 fault_address;  // page faults
   u32 error_code;
-  u8 vector;          // no_vector: completed
-  bool ran_away;      // still at the instruction after a bounded number of repetitions
+  u8 vector;      // no_vector: completed
+  bool ran_away;  // still at the instruction after a bounded number of repetitions
   std::array<u8, data_bytes> data;
 };
 
@@ -42,9 +42,9 @@ struct Case {
   std::array<u8, 16> code;
   u8 code_length;
   bool compat32;
-  bool repeats;       // a REP string instruction: single-stepping stops after each element
-  u32 data_seed;      // where in the pattern pool the data area's contents start
-  u16 patch_count;    // 8-byte words written over the pattern
+  bool repeats;     // a REP string instruction: single-stepping stops after each element
+  u32 data_seed;    // where in the pattern pool the data area's contents start
+  u16 patch_count;  // 8-byte words written over the pattern
   std::array<u16, 4> patch_offset;
   std::array<u64, 4> patch_value;
 };

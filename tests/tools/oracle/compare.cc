@@ -40,7 +40,8 @@ u64 undefined_flags(const Drawn& drawn) {
       u64 mask = rflags::af;
       if (count != 1) mask |= rflags::of;
       if (count >= bits) mask |= rflags::cf;
-      const bool is_double = drawn.instruction.mnemonic == ZYDIS_MNEMONIC_SHLD || drawn.instruction.mnemonic == ZYDIS_MNEMONIC_SHRD;
+      const bool is_double = drawn.instruction.mnemonic == ZYDIS_MNEMONIC_SHLD ||
+                             drawn.instruction.mnemonic == ZYDIS_MNEMONIC_SHRD;
       if (is_double && count > bits) mask |= rflags::status;
       return mask;
     }
@@ -69,7 +70,8 @@ u16 word(const std::array<u8, 512>& image, unsigned at) {
 }
 
 std::string compare_fpu(const Drawn& drawn, const std::array<u8, 512>& host, const std::array<u8, 512>& engine) {
-  if (word(host, fx::fcw) != word(engine, fx::fcw)) return fmt::format("fcw {:04x} != {:04x}", word(host, fx::fcw), word(engine, fx::fcw));
+  if (word(host, fx::fcw) != word(engine, fx::fcw))
+    return fmt::format("fcw {:04x} != {:04x}", word(host, fx::fcw), word(engine, fx::fcw));
   const auto status_mask = static_cast<u16>(~drawn.effects.x87_undefined);
   if ((word(host, fx::fsw) ^ word(engine, fx::fsw)) & status_mask)
     return fmt::format("fsw {:04x} != {:04x}", word(host, fx::fsw), word(engine, fx::fsw));
@@ -106,7 +108,8 @@ u64 own_mask_offset(const Drawn& drawn) {
   if (memory.base < 16) address += registers.gpr[memory.base];
   if (memory.base == MemoryOperand::rip) address += registers.rip + drawn.c.code_length;
   if (memory.index < 16) address += registers.gpr[memory.index] << memory.scale;
-  if (std::find(drawn.c.code.begin(), drawn.c.code.begin() + 2, 0x65) != drawn.c.code.begin() + 2) address += user_gs_base;
+  if (std::find(drawn.c.code.begin(), drawn.c.code.begin() + 2, 0x65) != drawn.c.code.begin() + 2)
+    address += user_gs_base;
   if (memory.address_bytes == 4) address = static_cast<u32>(address);
   return address - data_base + fx::mxcsr_mask;
 }
@@ -146,14 +149,16 @@ std::string difference(const Drawn& drawn, const Outcome& host, const Outcome& e
   const u64 address_mask = is_multipart(drawn.instruction.mnemonic) ? ~u64{0xfff} : ~u64{0};
   if (host.vector == page_fault && ((host.fault_address ^ engine.fault_address) & address_mask))
     return fmt::format("cr2 {:x} != {:x}", host.fault_address, engine.fault_address);
-  if (host.registers.rip != engine.registers.rip) return fmt::format("rip {:x} != {:x}", host.registers.rip, engine.registers.rip);
+  if (host.registers.rip != engine.registers.rip)
+    return fmt::format("rip {:x} != {:x}", host.registers.rip, engine.registers.rip);
   if (!destination_undefined(drawn)) {
     for (unsigned i = 0; i < (drawn.c.compat32 ? 8u : 16u); ++i)
       if (host.registers.gpr[i] != engine.registers.gpr[i])
         return fmt::format("{} {:x} != {:x}", gpr_names[i], host.registers.gpr[i], engine.registers.gpr[i]);
     if (std::string text = compare_data(drawn, host, engine); !text.empty()) return text;
   }
-  const u64 flags_mask = ~(host.vector == no_vector ? undefined_flags(drawn) : drawn.effects.undefined | undefined_flags(drawn));
+  const u64 flags_mask = ~(host.vector == no_vector ? undefined_flags(drawn)
+                                                    : drawn.effects.undefined | undefined_flags(drawn));
   if ((host.registers.rflags ^ engine.registers.rflags) & flags_mask)
     return fmt::format("rflags {:x} != {:x}", host.registers.rflags & flags_mask, engine.registers.rflags & flags_mask);
   return compare_fpu(drawn, host.registers.fx, engine.registers.fx);

@@ -53,7 +53,8 @@ void build_tables(PhysicalMemory& memory) {
   write_word(memory, directory + (data_base >> 21) * 8, data_table | table_entry);
   map_pages(memory, code_table, code_base, code_physical, code_bytes, table_entry | accessed_dirty);
   map_pages(memory, data_table, data_base, data_physical, data_bytes, table_entry | accessed_dirty | no_execute);
-  map_pages(memory, data_table, read_only_base, data_physical + data_bytes, read_only_bytes, 5 | accessed_dirty | no_execute);
+  map_pages(memory, data_table, read_only_base, data_physical + data_bytes, read_only_bytes,
+            5 | accessed_dirty | no_execute);
 }
 
 SegmentRegister flat(u16 selector, u16 attributes, u64 base = 0) {
@@ -80,7 +81,11 @@ X86State user_state(bool compat32) {
 }
 
 void fpu_from_image(const std::array<u8, 512>& image, X86State& s) {
-  const auto word = [&](unsigned at) { u16 v; std::memcpy(&v, &image[at], 2); return v; };
+  const auto word = [&](unsigned at) {
+    u16 v;
+    std::memcpy(&v, &image[at], 2);
+    return v;
+  };
   s.fpu.control = word(fx::fcw);
   s.fpu.status = word(fx::fsw);
   s.fpu.valid = image[fx::tags];

@@ -16,15 +16,59 @@ T pick(Random& random, const T (&choices)[n]) {
 
 // ---- values ----
 
-constexpr u64 edges[] = {0, 1, 2, 3, 7, 8, 0x0f, 0x10, 0x3f, 0x40, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fff'ffff, 0x8000'0000,
-                         0xffff'ffff, 0x1'0000'0000, 0x7fff'ffff'ffff'ffff, 0x8000'0000'0000'0000, 0xffff'ffff'ffff'ffff, 0xffff'ffff'ffff'fffe,
-                         0x5555'5555'5555'5555, 0xaaaa'aaaa'aaaa'aaaa, 0x9999'9999'9999'9999};
-constexpr u32 floats[] = {0, 0x8000'0000, 0x3f80'0000, 0xbf80'0000, 0x7f80'0000, 0xff80'0000, 0x7fc0'0000, 0xffc1'2345, 0x7fa0'0000, 0xff80'0001,
-                          1, 0x807f'ffff, 0x0080'0000, 0x7f7f'ffff, 0xff7f'ffff, 0x4f00'0000, 0xcf00'0000, 0x5f00'0000, 0x3f00'0000, 0x4b00'0001, 0x3fc0'0000};
-constexpr u64 doubles[] = {0, 0x8000'0000'0000'0000, 0x3ff0'0000'0000'0000, 0xbff0'0000'0000'0000, 0x7ff0'0000'0000'0000, 0xfff0'0000'0000'0000,
-                           0x7ff8'0000'0000'0000, 0xfff8'0000'1234'5678, 0x7ff4'0000'0000'0000, 0xfff0'0000'0000'0001, 1, 0x800f'ffff'ffff'ffff,
-                           0x0010'0000'0000'0000, 0x7fef'ffff'ffff'ffff, 0x41e0'0000'0000'0000, 0xc1e0'0000'0020'0000, 0x43e0'0000'0000'0000,
-                           0x3fe0'0000'0000'0000, 0x4340'0000'0000'0001, 0x3690'0000'0000'0000, 0x47ef'ffff'ffff'ffff};
+constexpr u64 edges[] = {0,
+                         1,
+                         2,
+                         3,
+                         7,
+                         8,
+                         0x0f,
+                         0x10,
+                         0x3f,
+                         0x40,
+                         0x7f,
+                         0x80,
+                         0xff,
+                         0x100,
+                         0x7fff,
+                         0x8000,
+                         0xffff,
+                         0x10000,
+                         0x7fff'ffff,
+                         0x8000'0000,
+                         0xffff'ffff,
+                         0x1'0000'0000,
+                         0x7fff'ffff'ffff'ffff,
+                         0x8000'0000'0000'0000,
+                         0xffff'ffff'ffff'ffff,
+                         0xffff'ffff'ffff'fffe,
+                         0x5555'5555'5555'5555,
+                         0xaaaa'aaaa'aaaa'aaaa,
+                         0x9999'9999'9999'9999};
+constexpr u32 floats[] = {0,           0x8000'0000, 0x3f80'0000, 0xbf80'0000, 0x7f80'0000, 0xff80'0000, 0x7fc0'0000,
+                          0xffc1'2345, 0x7fa0'0000, 0xff80'0001, 1,           0x807f'ffff, 0x0080'0000, 0x7f7f'ffff,
+                          0xff7f'ffff, 0x4f00'0000, 0xcf00'0000, 0x5f00'0000, 0x3f00'0000, 0x4b00'0001, 0x3fc0'0000};
+constexpr u64 doubles[] = {0,
+                           0x8000'0000'0000'0000,
+                           0x3ff0'0000'0000'0000,
+                           0xbff0'0000'0000'0000,
+                           0x7ff0'0000'0000'0000,
+                           0xfff0'0000'0000'0000,
+                           0x7ff8'0000'0000'0000,
+                           0xfff8'0000'1234'5678,
+                           0x7ff4'0000'0000'0000,
+                           0xfff0'0000'0000'0001,
+                           1,
+                           0x800f'ffff'ffff'ffff,
+                           0x0010'0000'0000'0000,
+                           0x7fef'ffff'ffff'ffff,
+                           0x41e0'0000'0000'0000,
+                           0xc1e0'0000'0020'0000,
+                           0x43e0'0000'0000'0000,
+                           0x3fe0'0000'0000'0000,
+                           0x4340'0000'0000'0001,
+                           0x3690'0000'0000'0000,
+                           0x47ef'ffff'ffff'ffff};
 
 u64 integer_value(Random& random) {
   switch (random.below(4)) {
@@ -37,7 +81,8 @@ u64 integer_value(Random& random) {
 u32 float_value(Random& random) { return random.chance(50) ? pick(random, floats) : static_cast<u32>(random.next()); }
 u64 double_value(Random& random) {
   if (random.chance(40)) return pick(random, doubles);
-  if (random.chance(50)) return Bits<52, 11>::set(random.next(), 0x3ff - 40 + random.below(80));  // magnitudes that meet
+  if (random.chance(50))
+    return Bits<52, 11>::set(random.next(), 0x3ff - 40 + random.below(80));  // magnitudes that meet
   return random.next();
 }
 u64 vector_half(Random& random) {
@@ -52,15 +97,33 @@ struct Extended {
   u64 significand;
   u16 sign_exponent;
 };
-constexpr Extended extendeds[] = {{0, 0}, {0, 0x8000}, {u64{1} << 63, 0x3fff}, {u64{1} << 63, 0xbfff}, {u64{1} << 63, 0x7fff}, {u64{1} << 63, 0xffff},
-                                  {u64{3} << 62, 0x7fff}, {u64{3} << 62, 0xffff}, {u64{5} << 61, 0x7fff}, {1, 0}, {u64{1} << 62, 0x8000},
-                                  {u64{1} << 63, 0}, {u64{1} << 62, 0x3fff}, {0, 0x3fff}, {0, 0x7fff}, {u64{1} << 63, 1}, {~u64{0}, 0x7ffe},
-                                  {0xc90f'daa2'2168'c235, 0x4000}, {u64{1} << 63, 0x403e}, {u64{1} << 63, 0xc03e}, {~u64{0}, 0x3ffe}};
+constexpr Extended extendeds[] = {{0, 0},
+                                  {0, 0x8000},
+                                  {u64{1} << 63, 0x3fff},
+                                  {u64{1} << 63, 0xbfff},
+                                  {u64{1} << 63, 0x7fff},
+                                  {u64{1} << 63, 0xffff},
+                                  {u64{3} << 62, 0x7fff},
+                                  {u64{3} << 62, 0xffff},
+                                  {u64{5} << 61, 0x7fff},
+                                  {1, 0},
+                                  {u64{1} << 62, 0x8000},
+                                  {u64{1} << 63, 0},
+                                  {u64{1} << 62, 0x3fff},
+                                  {0, 0x3fff},
+                                  {0, 0x7fff},
+                                  {u64{1} << 63, 1},
+                                  {~u64{0}, 0x7ffe},
+                                  {0xc90f'daa2'2168'c235, 0x4000},
+                                  {u64{1} << 63, 0x403e},
+                                  {u64{1} << 63, 0xc03e},
+                                  {~u64{0}, 0x3ffe}};
 
 Extended extended_value(Random& random) {
   if (random.chance(35)) return pick(random, extendeds);
   const u16 sign = random.chance(50) ? 0x8000 : 0;
-  if (random.chance(70)) return {random.next() | u64{1} << 63, static_cast<u16>(sign | (0x3fff - 70 + random.below(140)))};
+  if (random.chance(70))
+    return {random.next() | u64{1} << 63, static_cast<u16>(sign | (0x3fff - 70 + random.below(140)))};
   if (random.chance(50)) return {random.next() | u64{1} << 63, static_cast<u16>(sign | random.below(0x7fff))};
   return {random.next(), static_cast<u16>(random.next())};
 }
@@ -85,7 +148,8 @@ void draw_fpu(Random& random, std::array<u8, 512>& image) {
     put(image, fx::st0 + 16 * i + 8, value.sign_exponent);
   }
   const u32 simd_masks = random.chance(80) ? 0x1f80 : static_cast<u32>(random.next() & 0x1f80);
-  const u32 modes = random.chance(60) ? static_cast<u32>(random.below(4) << 13) : static_cast<u32>(random.next() & 0xe040);
+  const u32 modes = random.chance(60) ? static_cast<u32>(random.below(4) << 13)
+                                      : static_cast<u32>(random.next() & 0xe040);
   const u32 sticky = random.chance(70) ? 0 : static_cast<u32>(random.next() & 0x3f);
   put(image, fx::mxcsr, simd_masks | modes | sticky);
   for (unsigned i = 0; i < 32; ++i) put(image, fx::xmm0 + 8 * i, vector_half(random));
@@ -107,7 +171,8 @@ u64 data_address(Random& random) {
   }
 }
 
-void aim_memory(const MemoryOperand& memory, u64 target, bool gs, Drawn& drawn, Random& random, unsigned displacement_at, unsigned displacement_bytes) {
+void aim_memory(const MemoryOperand& memory, u64 target, bool gs, Drawn& drawn, Random& random,
+                unsigned displacement_at, unsigned displacement_bytes) {
   if (gs) target -= user_gs_base;
   auto& gpr = drawn.c.registers.gpr;
   u64 offset = static_cast<u64>(memory.displacement);
@@ -116,7 +181,8 @@ void aim_memory(const MemoryOperand& memory, u64 target, bool gs, Drawn& drawn, 
     offset += gpr[memory.index] << memory.scale;
   }
   if (memory.base < 16) {
-    gpr[memory.base] = memory.index == memory.base ? (target - static_cast<u64>(memory.displacement)) >> memory.scale : target - offset;
+    gpr[memory.base] = memory.index == memory.base ? (target - static_cast<u64>(memory.displacement)) >> memory.scale
+                                                   : target - offset;
     return;
   }
   if (displacement_bytes != 4) return;  // 16-bit addressing never reaches the data
@@ -178,17 +244,34 @@ void patch(Case& c, u64 address, u64 value) {
   c.patch_value[c.patch_count++] = value;
 }
 
-u64 branch_target(Random& random) { return random.chance(50) ? code_base + random.below(code_bytes) : random.next() >> 33; }
+u64 branch_target(Random& random) {
+  return random.chance(50) ? code_base + random.below(code_bytes) : random.next() >> 33;
+}
 
 // ---- what particular instructions need ----
 
 bool is_string(Mnemonic m) {
   switch (m) {
-    case ZYDIS_MNEMONIC_MOVSB: case ZYDIS_MNEMONIC_MOVSW: case ZYDIS_MNEMONIC_MOVSD: case ZYDIS_MNEMONIC_MOVSQ:
-    case ZYDIS_MNEMONIC_STOSB: case ZYDIS_MNEMONIC_STOSW: case ZYDIS_MNEMONIC_STOSD: case ZYDIS_MNEMONIC_STOSQ:
-    case ZYDIS_MNEMONIC_LODSB: case ZYDIS_MNEMONIC_LODSW: case ZYDIS_MNEMONIC_LODSD: case ZYDIS_MNEMONIC_LODSQ:
-    case ZYDIS_MNEMONIC_SCASB: case ZYDIS_MNEMONIC_SCASW: case ZYDIS_MNEMONIC_SCASD: case ZYDIS_MNEMONIC_SCASQ:
-    case ZYDIS_MNEMONIC_CMPSB: case ZYDIS_MNEMONIC_CMPSW: case ZYDIS_MNEMONIC_CMPSD: case ZYDIS_MNEMONIC_CMPSQ: return true;
+    case ZYDIS_MNEMONIC_MOVSB:
+    case ZYDIS_MNEMONIC_MOVSW:
+    case ZYDIS_MNEMONIC_MOVSD:
+    case ZYDIS_MNEMONIC_MOVSQ:
+    case ZYDIS_MNEMONIC_STOSB:
+    case ZYDIS_MNEMONIC_STOSW:
+    case ZYDIS_MNEMONIC_STOSD:
+    case ZYDIS_MNEMONIC_STOSQ:
+    case ZYDIS_MNEMONIC_LODSB:
+    case ZYDIS_MNEMONIC_LODSW:
+    case ZYDIS_MNEMONIC_LODSD:
+    case ZYDIS_MNEMONIC_LODSQ:
+    case ZYDIS_MNEMONIC_SCASB:
+    case ZYDIS_MNEMONIC_SCASW:
+    case ZYDIS_MNEMONIC_SCASD:
+    case ZYDIS_MNEMONIC_SCASQ:
+    case ZYDIS_MNEMONIC_CMPSB:
+    case ZYDIS_MNEMONIC_CMPSW:
+    case ZYDIS_MNEMONIC_CMPSD:
+    case ZYDIS_MNEMONIC_CMPSQ: return true;
     default: return false;
   }
 }
@@ -230,10 +313,14 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
       patch(drawn.c, target, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff'ffff'0000'ffff));
       break;
     case ZYDIS_MNEMONIC_FXRSTOR:
-    case ZYDIS_MNEMONIC_FXRSTOR64: patch(drawn.c, target + fx::mxcsr, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff)); break;
+    case ZYDIS_MNEMONIC_FXRSTOR64:
+      patch(drawn.c, target + fx::mxcsr, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff));
+      break;
     case ZYDIS_MNEMONIC_XLAT: gpr[rbx] = data_address(random); break;
     case ZYDIS_MNEMONIC_MASKMOVDQU:
-    case ZYDIS_MNEMONIC_MASKMOVQ: gpr[rdi] = data_base + random.below(data_bytes - 16); break;  // faults of unselected bytes may differ
+    case ZYDIS_MNEMONIC_MASKMOVQ:
+      gpr[rdi] = data_base + random.below(data_bytes - 16);
+      break;  // faults of unselected bytes may differ
     case ZYDIS_MNEMONIC_RET: patch(drawn.c, gpr[rsp], branch_target(random)); break;
     case ZYDIS_MNEMONIC_LOOP:
     case ZYDIS_MNEMONIC_LOOPE:
@@ -254,7 +341,9 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
 bool differs_between_processors(const Drawn& drawn) {
   const Instruction& instruction = drawn.instruction;
   const auto bytes = std::span(drawn.c.code).first(instruction.length);
-  const auto has_prefix = [&](u8 prefix) { return std::find(bytes.begin(), bytes.end() - 1, prefix) != bytes.end() - 1; };
+  const auto has_prefix = [&](u8 prefix) {
+    return std::find(bytes.begin(), bytes.end() - 1, prefix) != bytes.end() - 1;
+  };
   switch (instruction.mnemonic) {
     case ZYDIS_MNEMONIC_BSF:
     case ZYDIS_MNEMONIC_BSR: return has_prefix(0xf3);  // TZCNT, LZCNT on a host that has them
@@ -263,16 +352,20 @@ bool differs_between_processors(const Drawn& drawn) {
       if (has_prefix(0xf2) || has_prefix(0xf3)) return true;  // reserved
       break;
     case ZYDIS_MNEMONIC_MASKMOVDQU:
-    case ZYDIS_MNEMONIC_MASKMOVQ: return has_prefix(0x65);  // their address is chosen for the data segment
+    case ZYDIS_MNEMONIC_MASKMOVQ: return has_prefix(0x65);          // their address is chosen for the data segment
     case ZYDIS_MNEMONIC_CVTPI2PS: return instruction.has_memory();  // whether this form enters MMX state
-    case ZYDIS_MNEMONIC_NOP: return instruction.opcode_map == 1 && instruction.opcode == 0x0d;  // PREFETCH with a register: #UD on AMD
+    case ZYDIS_MNEMONIC_NOP:
+      return instruction.opcode_map == 1 && instruction.opcode == 0x0d;  // PREFETCH with a register: #UD on AMD
     default: break;
   }
   const bool branches = instruction.operand_count > 0 && instruction.operands[0].kind == OperandKind::immediate &&
-                        ((instruction.opcode_map == 0 && ((instruction.opcode & 0xf0) == 0x70 || (instruction.opcode & 0xf4) == 0xe0 || instruction.opcode == 0xe8 || instruction.opcode == 0xe9 || instruction.opcode == 0xeb)) ||
+                        ((instruction.opcode_map == 0 &&
+                          ((instruction.opcode & 0xf0) == 0x70 || (instruction.opcode & 0xf4) == 0xe0 ||
+                           instruction.opcode == 0xe8 || instruction.opcode == 0xe9 || instruction.opcode == 0xeb)) ||
                          (instruction.opcode_map == 1 && (instruction.opcode & 0xf0) == 0x80));
   const bool returns = instruction.mnemonic == ZYDIS_MNEMONIC_RET;
-  const bool indirect = instruction.opcode_map == 0 && instruction.opcode == 0xff && (instruction.modrm >> 3 & 7) >= 2 && (instruction.modrm >> 3 & 7) <= 4;
+  const bool indirect = instruction.opcode_map == 0 && instruction.opcode == 0xff &&
+                        (instruction.modrm >> 3 & 7) >= 2 && (instruction.modrm >> 3 & 7) <= 4;
   // The operand-size prefix on a near branch in 64-bit mode: ignored by Intel, 16 bits on AMD.
   return !drawn.c.compat32 && (branches || returns || indirect) && has_prefix(0x66);
 }
@@ -309,14 +402,16 @@ std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row,
 
   const u64 target = data_address(random);
   if (instruction.has_memory())
-    aim_memory(instruction.memory, target, encoding.gs, drawn, random, encoding.displacement_at, encoding.displacement_bytes);
+    aim_memory(instruction.memory, target, encoding.gs, drawn, random, encoding.displacement_at,
+               encoding.displacement_bytes);
   if (!long64)
     for (u64& value : registers.gpr) value = static_cast<u32>(value);
   prepare(drawn, target, random);
   if (!long64)
     for (u64& value : registers.gpr) value = static_cast<u32>(value);
   Instruction again;  // a displacement was patched
-  if (decoder.decode(mode, c.code, again) != DecodeStatus::ok || again.length != instruction.length) return std::nullopt;
+  if (decoder.decode(mode, c.code, again) != DecodeStatus::ok || again.length != instruction.length)
+    return std::nullopt;
   drawn.instruction = again;
   return drawn;
 }

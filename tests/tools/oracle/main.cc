@@ -47,7 +47,11 @@ std::string describe(const Drawn& drawn, const std::string& what) {
 class Oracle {
  public:
   Oracle(const Options& options, std::vector<u8> pool, NativeCpu native, std::unique_ptr<EmulatedCpu> emulated)
-      : options_(options), pool_(std::move(pool)), native_(std::move(native)), emulated_(std::move(emulated)), random_(options.seed) {}
+      : options_(options),
+        pool_(std::move(pool)),
+        native_(std::move(native)),
+        emulated_(std::move(emulated)),
+        random_(options.seed) {}
 
   // A row that never can be drawn (every draw decodes to something else) is a fault of the oracle itself and shows as 0 cases.
   Result<> check(Tally& tally, u64 wanted) {
@@ -97,7 +101,8 @@ std::vector<Tally> all_rows(const Options& options) {
   std::vector<Tally> tallies;
   for (CodeMode mode : {CodeMode::long64, CodeMode::compat32})
     for (Row& row : find_rows(decoder, mode))
-      if (options.row.empty() || row.name == options.row) tallies.push_back({.row = std::move(row), .mode = mode, .first = {}});
+      if (options.row.empty() || row.name == options.row)
+        tallies.push_back({.row = std::move(row), .mode = mode, .first = {}});
   return tallies;
 }
 
@@ -117,14 +122,17 @@ int report(const std::vector<Tally>& tallies, const Options& options) {
     if (too_few) ++thin;
     if (tally.differences || too_few) {
       ++failed;
-      fmt::print("FAIL oracle {}/{}: {} cases, {} differences{}\n", tally.row.name, mode_name(tally.mode), tally.cases, tally.differences,
-                 tally.first.empty() ? "" : ": " + tally.first);
+      fmt::print("FAIL oracle {}/{}: {} cases, {} differences{}\n", tally.row.name, mode_name(tally.mode), tally.cases,
+                 tally.differences, tally.first.empty() ? "" : ": " + tally.first);
     } else {
       ++passed;
-      if (options.verbose) fmt::print("{}/{}: {} cases, {} of them faults, 0 differences\n", tally.row.name, mode_name(tally.mode), tally.cases, tally.faults);
+      if (options.verbose)
+        fmt::print("{}/{}: {} cases, {} of them faults, 0 differences\n", tally.row.name, mode_name(tally.mode),
+                   tally.cases, tally.faults);
     }
   }
-  fmt::print("oracle: {} rows, {} cases, {} differences, {} rows with too few cases (seed {})\n", passed + failed, cases, differences, thin, options.seed);
+  fmt::print("oracle: {} rows, {} cases, {} differences, {} rows with too few cases (seed {})\n", passed + failed,
+             cases, differences, thin, options.seed);
   if (!failed && cases) fmt::print("PASS oracle\n");
   return failed || !cases ? 1 : 0;
 }

@@ -115,7 +115,8 @@ void on_signal(int, siginfo_t*, void* context) {
 }
 
 void map_fixed(u64 base, u64 size, int protection) {
-  void* at = mmap(reinterpret_cast<void*>(base), size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* at = mmap(reinterpret_cast<void*>(base), size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                  -1, 0);
   if (at != reinterpret_cast<void*>(base)) _exit(3);
 }
 
@@ -127,7 +128,8 @@ void map_fixed(u64 base, u64 size, int protection) {
   (void)*reinterpret_cast<volatile const u8*>(read_only_base);  // present from the start, as in the guest
   constexpr u64 stack_bytes = u64{1} << 20;
   stack_t stack{.ss_sp = mmap(nullptr, stack_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-                .ss_flags = 0, .ss_size = stack_bytes};
+                .ss_flags = 0,
+                .ss_size = stack_bytes};
   sigaltstack(&stack, nullptr);
   struct sigaction action{};
   action.sa_sigaction = on_signal;

@@ -11,13 +11,13 @@
 namespace doppel::oracle {
 
 struct Template {
-  u8 prefix;     // 0, 66, F2, F3
-  bool wide;     // REX.W (64-bit mode)
-  u8 map;        // 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
+  u8 prefix;  // 0, 66, F2, F3
+  bool wide;  // REX.W (64-bit mode)
+  u8 map;     // 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
   u8 opcode;
-  u8 reg;        // ModRM.reg, if there is a ModRM byte
-  u8 rm;         // of a register form
-  bool memory;   // ModRM with a memory operand
+  u8 reg;       // ModRM.reg, if there is a ModRM byte
+  u8 rm;        // of a register form
+  bool memory;  // ModRM with a memory operand
 };
 
 struct Row {

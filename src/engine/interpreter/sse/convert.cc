@@ -18,16 +18,16 @@ DOPPEL_FLOAT(Cvtsd2ss, "cvtsd2ss")
 
 // ---- general register or memory → low element ----
 
-#define DOPPEL_FROM_GPR(Name, mnemonic)                                     \
-  struct Name {                                                             \
-    static V convert(V a, u64 b, std::true_type) {                          \
-      asm volatile(mnemonic "q %1, %0" : "+x"(a) : "r"(b));                 \
-      return a;                                                             \
-    }                                                                       \
-    static V convert(V a, u64 b, std::false_type) {                         \
+#define DOPPEL_FROM_GPR(Name, mnemonic)                                       \
+  struct Name {                                                               \
+    static V convert(V a, u64 b, std::true_type) {                            \
+      asm volatile(mnemonic "q %1, %0" : "+x"(a) : "r"(b));                   \
+      return a;                                                               \
+    }                                                                         \
+    static V convert(V a, u64 b, std::false_type) {                           \
       asm volatile(mnemonic "l %1, %0" : "+x"(a) : "r"(static_cast<u32>(b))); \
-      return a;                                                             \
-    }                                                                       \
+      return a;                                                               \
+    }                                                                         \
   };
 DOPPEL_FROM_GPR(Cvtsi2ss, "cvtsi2ss")
 DOPPEL_FROM_GPR(Cvtsi2sd, "cvtsi2sd")
@@ -45,9 +45,8 @@ void from_gpr(Cpu& cpu, const Op* op) {
     source = cpu.reg<u64>(op->b);
   }
   V result;
-  if (!guarded<true>(cpu, op, [&] {
-        result = F::convert(get_xmm(cpu, op->a), source, std::bool_constant<sizeof(T) == 8>{});
-      }))
+  if (!guarded<true>(
+          cpu, op, [&] { result = F::convert(get_xmm(cpu, op->a), source, std::bool_constant < sizeof(T) == 8 > {}); }))
     return;
   set_xmm(cpu, op->a, result);
   return next(cpu, op);
@@ -62,19 +61,19 @@ Binding bind_from_gpr(const x86::Instruction& instruction, Op&) {
 
 // ---- low element → general register ----
 
-#define DOPPEL_TO_GPR(Name, mnemonic, element)                    \
-  struct Name {                                                   \
-    static constexpr unsigned bytes = element;                    \
-    static u64 convert(V b, std::true_type) {                     \
-      u64 a;                                                      \
-      asm volatile(mnemonic " %1, %0" : "=r"(a) : "x"(b));        \
-      return a;                                                   \
-    }                                                             \
-    static u64 convert(V b, std::false_type) {                    \
-      u32 a;                                                      \
-      asm volatile(mnemonic " %1, %0" : "=r"(a) : "x"(b));        \
-      return a;                                                   \
-    }                                                             \
+#define DOPPEL_TO_GPR(Name, mnemonic, element)             \
+  struct Name {                                            \
+    static constexpr unsigned bytes = element;             \
+    static u64 convert(V b, std::true_type) {              \
+      u64 a;                                               \
+      asm volatile(mnemonic " %1, %0" : "=r"(a) : "x"(b)); \
+      return a;                                            \
+    }                                                      \
+    static u64 convert(V b, std::false_type) {             \
+      u32 a;                                               \
+      asm volatile(mnemonic " %1, %0" : "=r"(a) : "x"(b)); \
+      return a;                                            \
+    }                                                      \
   };
 DOPPEL_TO_GPR(Cvtss2si, "cvtss2si", 4)
 DOPPEL_TO_GPR(Cvttss2si, "cvttss2si", 4)
@@ -128,7 +127,8 @@ void from_mmx(Cpu& cpu, const Op* op) {
   const V words = _mm_cvtsi64_si128(static_cast<i64>(source));
   if constexpr (enters_mmx) enter_mmx(cpu);  // even if the conversion then faults
   V result;
-  if (!guarded<true>(cpu, op, [&] { result = to_double ? Cvtdq2pd::xmm(words, words) : Cvtdq2ps::xmm(words, words); })) return;
+  if (!guarded<true>(cpu, op, [&] { result = to_double ? Cvtdq2pd::xmm(words, words) : Cvtdq2ps::xmm(words, words); }))
+    return;
   if constexpr (to_double)
     set_xmm(cpu, op->a, result);
   else
@@ -147,7 +147,7 @@ void to_mmx(Cpu& cpu, const Op* op) {
   DOPPEL_CHECK_MMX(cpu, op);
   V source;
   if constexpr (memory) {
-    const u8* from = memory_source<bytes, bytes == 16>(cpu, op);
+    const u8 *from = memory_source < bytes, bytes == 16 > (cpu, op);
     if (!from) return faulted(cpu, op);
     source = load_vector<bytes>(from);
   } else {
@@ -167,14 +167,14 @@ Binding bind_to_mmx(const x86::Instruction& instruction, Op&) {
 
 // ---- comparisons into EFLAGS: ZF, PF, CF; OF, SF, AF cleared ----
 
-#define DOPPEL_COMPARE(Name, mnemonic, element)                                              \
-  struct Name {                                                                              \
-    static constexpr unsigned bytes = element;                                               \
-    static u64 flags(V a, V b) {                                                             \
-      bool zf, pf, cf;                                                                       \
-      asm volatile(mnemonic " %4, %3" : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf) : "x"(a), "x"(b)); \
+#define DOPPEL_COMPARE(Name, mnemonic, element)                                                    \
+  struct Name {                                                                                    \
+    static constexpr unsigned bytes = element;                                                     \
+    static u64 flags(V a, V b) {                                                                   \
+      bool zf, pf, cf;                                                                             \
+      asm volatile(mnemonic " %4, %3" : "=@ccz"(zf), "=@ccp"(pf), "=@ccc"(cf) : "x"(a), "x"(b));   \
       return (zf ? x86::rflags::zf : 0) | (pf ? x86::rflags::pf : 0) | (cf ? x86::rflags::cf : 0); \
-    }                                                                                        \
+    }                                                                                              \
   };
 DOPPEL_COMPARE(Comiss, "comiss", 4)
 DOPPEL_COMPARE(Comisd, "comisd", 8)
@@ -221,7 +221,9 @@ void ptest(Cpu& cpu, const Op* op) {
   cpu.flags.unpack((zf ? x86::rflags::zf : 0) | (cf ? x86::rflags::cf : 0));
   return next(cpu, op);
 }
-Binding bind_ptest(const x86::Instruction& instruction, Op&) { return {instruction.has_memory() ? ptest<true> : ptest<false>}; }
+Binding bind_ptest(const x86::Instruction& instruction, Op&) {
+  return {instruction.has_memory() ? ptest<true> : ptest<false>};
+}
 
 constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_CVTDQ2PS, bind_xmm<Cvtdq2ps>},

@@ -53,28 +53,27 @@ DOPPEL_XMM(Unpckhps, "unpckhps")
 DOPPEL_XMM(Unpckhpd, "unpckhpd")
 
 // The mask is XMM0, which the host instruction takes there, too.
-#define DOPPEL_BLEND(Name, mnemonic)                                             \
-  void Name##_with(Cpu& cpu, const Op* op, V source) {                           \
-    V a = get_xmm(cpu, op->a);                                                   \
-    const V mask = get_xmm(cpu, 0);                                              \
-    asm volatile("movaps %2, %%xmm0\n\t" mnemonic " %%xmm0, %1, %0"              \
-                 : "+x"(a) : "x"(source), "x"(mask) : "xmm0");                   \
-    set_xmm(cpu, op->a, a);                                                      \
-  }                                                                              \
-  void Name##_register(Cpu& cpu, const Op* op) {                                 \
-    DOPPEL_CHECK_SSE(cpu, op);                                                   \
-    Name##_with(cpu, op, get_xmm(cpu, op->b));                                   \
-    return next(cpu, op);                                                        \
-  }                                                                              \
-  void Name##_memory(Cpu& cpu, const Op* op) {                                   \
-    DOPPEL_CHECK_SSE(cpu, op);                                                   \
-    const u8* from = memory_source<16, true>(cpu, op);                           \
-    if (!from) return faulted(cpu, op);                                          \
-    Name##_with(cpu, op, load_vector<16>(from));                                 \
-    return next(cpu, op);                                                        \
-  }                                                                              \
-  Binding bind_##Name(const x86::Instruction& instruction, Op&) {                \
-    return {instruction.has_memory() ? Name##_memory : Name##_register};         \
+#define DOPPEL_BLEND(Name, mnemonic)                                                                              \
+  void Name##_with(Cpu& cpu, const Op* op, V source) {                                                            \
+    V a = get_xmm(cpu, op->a);                                                                                    \
+    const V mask = get_xmm(cpu, 0);                                                                               \
+    asm volatile("movaps %2, %%xmm0\n\t" mnemonic " %%xmm0, %1, %0" : "+x"(a) : "x"(source), "x"(mask) : "xmm0"); \
+    set_xmm(cpu, op->a, a);                                                                                       \
+  }                                                                                                               \
+  void Name##_register(Cpu& cpu, const Op* op) {                                                                  \
+    DOPPEL_CHECK_SSE(cpu, op);                                                                                    \
+    Name##_with(cpu, op, get_xmm(cpu, op->b));                                                                    \
+    return next(cpu, op);                                                                                         \
+  }                                                                                                               \
+  void Name##_memory(Cpu& cpu, const Op* op) {                                                                    \
+    DOPPEL_CHECK_SSE(cpu, op);                                                                                    \
+    const u8* from = memory_source<16, true>(cpu, op);                                                            \
+    if (!from) return faulted(cpu, op);                                                                           \
+    Name##_with(cpu, op, load_vector<16>(from));                                                                  \
+    return next(cpu, op);                                                                                         \
+  }                                                                                                               \
+  Binding bind_##Name(const x86::Instruction& instruction, Op&) {                                                 \
+    return {instruction.has_memory() ? Name##_memory : Name##_register};                                          \
   }
 DOPPEL_BLEND(pblendvb, "pblendvb")
 DOPPEL_BLEND(blendvps, "blendvps")

@@ -16,14 +16,14 @@ struct Entry {
 };
 
 // An operation family: `at<imm>::xmm` is the instruction with that immediate.
-#define DOPPEL_IMMEDIATE(Name, mnemonic, is_floating)               \
-  struct Name {                                                     \
-    static constexpr bool floating = is_floating;                   \
-    template <int imm>                                              \
-    static V xmm(V a, V b) {                                        \
+#define DOPPEL_IMMEDIATE(Name, mnemonic, is_floating)                    \
+  struct Name {                                                          \
+    static constexpr bool floating = is_floating;                        \
+    template <int imm>                                                   \
+    static V xmm(V a, V b) {                                             \
       asm volatile(mnemonic " %2, %1, %0" : "+x"(a) : "x"(b), "i"(imm)); \
-      return a;                                                     \
-    }                                                               \
+      return a;                                                          \
+    }                                                                    \
   };
 DOPPEL_IMMEDIATE(Pshufd, "pshufd", false)
 DOPPEL_IMMEDIATE(Pshuflw, "pshuflw", false)
@@ -71,7 +71,7 @@ void immediate_register(Cpu& cpu, const Op* op) {
 template <class F, unsigned bytes>
 void immediate_memory(Cpu& cpu, const Op* op) {
   DOPPEL_CHECK_SSE(cpu, op);
-  const u8* from = memory_source<bytes, bytes == 16>(cpu, op);
+  const u8 *from = memory_source < bytes, bytes == 16 > (cpu, op);
   if (!from) [[unlikely]]
     return faulted(cpu, op);
   return finish<F, bytes>(cpu, op, load_vector<bytes>(from));
@@ -175,7 +175,9 @@ constexpr BindRow rows[] = {
 
 }  // namespace
 
-Binding bind_cmpsd_vector(const x86::Instruction& instruction, Op& op) { return bind_immediate<Cmpsd, 8>(instruction, op); }
+Binding bind_cmpsd_vector(const x86::Instruction& instruction, Op& op) {
+  return bind_immediate<Cmpsd, 8>(instruction, op);
+}
 
 std::span<const BindRow> sse_immediate_rows() { return rows; }
 

@@ -104,7 +104,9 @@ void movddup_memory(Cpu& cpu, const Op* op) {
   cpu.s.vectors[op->a].words[0] = cpu.s.vectors[op->a].words[1] = value.value;
   return next(cpu, op);
 }
-Binding bind_movddup(const Instruction& instruction, Op&) { return {instruction.has_memory() ? movddup_memory : movddup_register}; }
+Binding bind_movddup(const Instruction& instruction, Op&) {
+  return {instruction.has_memory() ? movddup_memory : movddup_register};
+}
 
 template <int order, bool memory>
 void duplicate(Cpu& cpu, const Op* op) {
@@ -232,8 +234,10 @@ void mask_move(Cpu& cpu, const Op* op) {
   const Linear linear = operand_linear_slow(cpu, op, bytes, AccessKind::write);
   if (!linear.ok) return faulted(cpu, op);
   const auto segment = static_cast<x86::Segment>(op->segment);
-  const u64 data[2] = {bytes == 8 ? get_mmx(cpu, op->a) : cpu.s.vectors[op->a].words[0], cpu.s.vectors[op->a & 15].words[1]};
-  const u64 mask[2] = {bytes == 8 ? get_mmx(cpu, op->b) : cpu.s.vectors[op->b].words[0], cpu.s.vectors[op->b & 15].words[1]};
+  const u64 data[2] = {bytes == 8 ? get_mmx(cpu, op->a) : cpu.s.vectors[op->a].words[0],
+                       cpu.s.vectors[op->a & 15].words[1]};
+  const u64 mask[2] = {bytes == 8 ? get_mmx(cpu, op->b) : cpu.s.vectors[op->b].words[0],
+                       cpu.s.vectors[op->b & 15].words[1]};
   const auto bit = [](const u64* words, unsigned i) { return static_cast<u8>(words[i / 8] >> (i % 8 * 8)); };
   for (unsigned i = 0; i < bytes; ++i)
     if (bit(mask, i) & 0x80 && !probe_write(cpu, linear.address + i, 1, segment)) return faulted(cpu, op);
@@ -279,7 +283,8 @@ void insert_mmx_word(Cpu& cpu, const Op* op) {
 template <class T>
 Binding bind_insert(const Instruction& instruction, Op&) {
   const bool memory = instruction.has_memory();
-  if (instruction.operands[0].kind == OperandKind::mmx) return {memory ? insert_mmx_word<true> : insert_mmx_word<false>};
+  if (instruction.operands[0].kind == OperandKind::mmx)
+    return {memory ? insert_mmx_word<true> : insert_mmx_word<false>};
   return {memory ? insert<T, true> : insert<T, false>};
 }
 
@@ -331,7 +336,9 @@ void insertps(Cpu& cpu, const Op* op) {
     if (imm & (1 << i)) put_element(i, 0);
   return next(cpu, op);
 }
-Binding bind_insertps(const Instruction& instruction, Op&) { return {instruction.has_memory() ? insertps<true> : insertps<false>}; }
+Binding bind_insertps(const Instruction& instruction, Op&) {
+  return {instruction.has_memory() ? insertps<true> : insertps<false>};
+}
 
 // ---- MOVNTI ----
 
@@ -346,50 +353,28 @@ Binding bind_movnti(const Instruction& instruction, Op&) {
 }
 
 constexpr BindRow rows[] = {
-    {ZYDIS_MNEMONIC_MOVAPS, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVAPD, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVDQA, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTPS, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTPD, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTDQ, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTDQA, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVUPS, bind_move128<false>},
-    {ZYDIS_MNEMONIC_MOVUPD, bind_move128<false>},
-    {ZYDIS_MNEMONIC_MOVDQU, bind_move128<false>},
-    {ZYDIS_MNEMONIC_LDDQU, bind_move128<false>},
-    {ZYDIS_MNEMONIC_MOVSS, bind_scalar<4>},
-    {ZYDIS_MNEMONIC_MOVSD, bind_scalar<8>},
-    {ZYDIS_MNEMONIC_CMPSD, bind_cmpsd_vector},
-    {ZYDIS_MNEMONIC_MOVLPS, bind_half<0>},
-    {ZYDIS_MNEMONIC_MOVLPD, bind_half<0>},
-    {ZYDIS_MNEMONIC_MOVHPS, bind_half<1>},
-    {ZYDIS_MNEMONIC_MOVHPD, bind_half<1>},
-    {ZYDIS_MNEMONIC_MOVHLPS, bind_movhlps},
-    {ZYDIS_MNEMONIC_MOVLHPS, bind_movlhps},
-    {ZYDIS_MNEMONIC_MOVDDUP, bind_movddup},
-    {ZYDIS_MNEMONIC_MOVSLDUP, bind_duplicate<0xa0>},
-    {ZYDIS_MNEMONIC_MOVSHDUP, bind_duplicate<0xf5>},
-    {ZYDIS_MNEMONIC_MOVD, bind_move_scalar<u32>},
-    {ZYDIS_MNEMONIC_MOVQ, bind_move_scalar<u64>},
-    {ZYDIS_MNEMONIC_MOVNTQ, bind_move_scalar<u64>},
-    {ZYDIS_MNEMONIC_MOVQ2DQ, bind_movq2dq},
-    {ZYDIS_MNEMONIC_MOVDQ2Q, bind_movdq2q},
-    {ZYDIS_MNEMONIC_MOVMSKPS, bind_move_mask<4>},
-    {ZYDIS_MNEMONIC_MOVMSKPD, bind_move_mask<8>},
-    {ZYDIS_MNEMONIC_PMOVMSKB, bind_move_mask<1>},
-    {ZYDIS_MNEMONIC_MASKMOVDQU, bind_mask_move<16>},
-    {ZYDIS_MNEMONIC_MASKMOVQ, bind_mask_move<8>},
-    {ZYDIS_MNEMONIC_PINSRB, bind_insert<u8>},
-    {ZYDIS_MNEMONIC_PINSRW, bind_insert<u16>},
-    {ZYDIS_MNEMONIC_PINSRD, bind_insert<u32>},
-    {ZYDIS_MNEMONIC_PINSRQ, bind_insert<u64>},
-    {ZYDIS_MNEMONIC_PEXTRB, bind_extract<u8>},
-    {ZYDIS_MNEMONIC_PEXTRW, bind_extract<u16>},
-    {ZYDIS_MNEMONIC_PEXTRD, bind_extract<u32>},
-    {ZYDIS_MNEMONIC_PEXTRQ, bind_extract<u64>},
-    {ZYDIS_MNEMONIC_EXTRACTPS, bind_extract<u32>},
-    {ZYDIS_MNEMONIC_INSERTPS, bind_insertps},
-    {ZYDIS_MNEMONIC_MOVNTI, bind_movnti},
+    {ZYDIS_MNEMONIC_MOVAPS, bind_move128<true>},     {ZYDIS_MNEMONIC_MOVAPD, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVDQA, bind_move128<true>},     {ZYDIS_MNEMONIC_MOVNTPS, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTPD, bind_move128<true>},    {ZYDIS_MNEMONIC_MOVNTDQ, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTDQA, bind_move128<true>},   {ZYDIS_MNEMONIC_MOVUPS, bind_move128<false>},
+    {ZYDIS_MNEMONIC_MOVUPD, bind_move128<false>},    {ZYDIS_MNEMONIC_MOVDQU, bind_move128<false>},
+    {ZYDIS_MNEMONIC_LDDQU, bind_move128<false>},     {ZYDIS_MNEMONIC_MOVSS, bind_scalar<4>},
+    {ZYDIS_MNEMONIC_MOVSD, bind_scalar<8>},          {ZYDIS_MNEMONIC_CMPSD, bind_cmpsd_vector},
+    {ZYDIS_MNEMONIC_MOVLPS, bind_half<0>},           {ZYDIS_MNEMONIC_MOVLPD, bind_half<0>},
+    {ZYDIS_MNEMONIC_MOVHPS, bind_half<1>},           {ZYDIS_MNEMONIC_MOVHPD, bind_half<1>},
+    {ZYDIS_MNEMONIC_MOVHLPS, bind_movhlps},          {ZYDIS_MNEMONIC_MOVLHPS, bind_movlhps},
+    {ZYDIS_MNEMONIC_MOVDDUP, bind_movddup},          {ZYDIS_MNEMONIC_MOVSLDUP, bind_duplicate<0xa0>},
+    {ZYDIS_MNEMONIC_MOVSHDUP, bind_duplicate<0xf5>}, {ZYDIS_MNEMONIC_MOVD, bind_move_scalar<u32>},
+    {ZYDIS_MNEMONIC_MOVQ, bind_move_scalar<u64>},    {ZYDIS_MNEMONIC_MOVNTQ, bind_move_scalar<u64>},
+    {ZYDIS_MNEMONIC_MOVQ2DQ, bind_movq2dq},          {ZYDIS_MNEMONIC_MOVDQ2Q, bind_movdq2q},
+    {ZYDIS_MNEMONIC_MOVMSKPS, bind_move_mask<4>},    {ZYDIS_MNEMONIC_MOVMSKPD, bind_move_mask<8>},
+    {ZYDIS_MNEMONIC_PMOVMSKB, bind_move_mask<1>},    {ZYDIS_MNEMONIC_MASKMOVDQU, bind_mask_move<16>},
+    {ZYDIS_MNEMONIC_MASKMOVQ, bind_mask_move<8>},    {ZYDIS_MNEMONIC_PINSRB, bind_insert<u8>},
+    {ZYDIS_MNEMONIC_PINSRW, bind_insert<u16>},       {ZYDIS_MNEMONIC_PINSRD, bind_insert<u32>},
+    {ZYDIS_MNEMONIC_PINSRQ, bind_insert<u64>},       {ZYDIS_MNEMONIC_PEXTRB, bind_extract<u8>},
+    {ZYDIS_MNEMONIC_PEXTRW, bind_extract<u16>},      {ZYDIS_MNEMONIC_PEXTRD, bind_extract<u32>},
+    {ZYDIS_MNEMONIC_PEXTRQ, bind_extract<u64>},      {ZYDIS_MNEMONIC_EXTRACTPS, bind_extract<u32>},
+    {ZYDIS_MNEMONIC_INSERTPS, bind_insertps},        {ZYDIS_MNEMONIC_MOVNTI, bind_movnti},
 };
 
 }  // namespace

@@ -8,34 +8,35 @@
 
 namespace doppel::interpreter {
 
-#define DOPPEL_XMM_FUNCTION(mnemonic)                             \
-  static V xmm(V a, V b) {                                        \
-    asm volatile(mnemonic " %1, %0" : "+x"(a) : "x"(b));          \
-    return a;                                                     \
+#define DOPPEL_XMM_FUNCTION(mnemonic)                    \
+  static V xmm(V a, V b) {                               \
+    asm volatile(mnemonic " %1, %0" : "+x"(a) : "x"(b)); \
+    return a;                                            \
   }
-#define DOPPEL_MMX_FUNCTION(mnemonic)                             \
-  static u64 mmx(u64 a, u64 b) {                                  \
-    asm volatile("movq %0, %%mm0\n\tmovq %1, %%mm1\n\t" mnemonic  \
-                 " %%mm1, %%mm0\n\tmovq %%mm0, %0\n\temms"        \
-                 : "+r"(a) : "r"(b) : "mm0", "mm1");              \
-    return a;                                                     \
+#define DOPPEL_MMX_FUNCTION(mnemonic)                                                                      \
+  static u64 mmx(u64 a, u64 b) {                                                                           \
+    asm volatile("movq %0, %%mm0\n\tmovq %1, %%mm1\n\t" mnemonic " %%mm1, %%mm0\n\tmovq %%mm0, %0\n\temms" \
+                 : "+r"(a)                                                                                 \
+                 : "r"(b)                                                                                  \
+                 : "mm0", "mm1");                                                                          \
+    return a;                                                                                              \
   }
 // XMM and MMX forms; XMM form only; floating point.
-#define DOPPEL_PACKED(Name, mnemonic) \
-  struct Name {                       \
+#define DOPPEL_PACKED(Name, mnemonic)       \
+  struct Name {                             \
     static constexpr bool floating = false; \
-    DOPPEL_XMM_FUNCTION(mnemonic)     \
-    DOPPEL_MMX_FUNCTION(mnemonic)     \
+    DOPPEL_XMM_FUNCTION(mnemonic)           \
+    DOPPEL_MMX_FUNCTION(mnemonic)           \
   };
-#define DOPPEL_XMM(Name, mnemonic)    \
-  struct Name {                       \
+#define DOPPEL_XMM(Name, mnemonic)          \
+  struct Name {                             \
     static constexpr bool floating = false; \
-    DOPPEL_XMM_FUNCTION(mnemonic)     \
+    DOPPEL_XMM_FUNCTION(mnemonic)           \
   };
-#define DOPPEL_FLOAT(Name, mnemonic)  \
-  struct Name {                       \
+#define DOPPEL_FLOAT(Name, mnemonic)       \
+  struct Name {                            \
     static constexpr bool floating = true; \
-    DOPPEL_XMM_FUNCTION(mnemonic)     \
+    DOPPEL_XMM_FUNCTION(mnemonic)          \
   };
 
 template <class F>

@@ -36,10 +36,12 @@ struct Estri {
     u64 index;
     if constexpr (wide)
       asm volatile("rex.W pcmpestri %9, %8, %7"
-                   : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second) : "x"(a), "x"(b), "i"(imm));
+                   : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second)
+                   : "x"(a), "x"(b), "i"(imm));
     else
       asm volatile("pcmpestri %9, %8, %7"
-                   : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second) : "x"(a), "x"(b), "i"(imm));
+                   : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second)
+                   : "x"(a), "x"(b), "i"(imm));
     return {index, pack_flags(cf, zf, sf, of), a};
   }
 };
@@ -53,10 +55,12 @@ struct Estrm {
     register V right asm("xmm2") = b;
     if constexpr (wide)
       asm volatile("rex.W pcmpestrm %9, %8, %7"
-                   : DOPPEL_STRING_FLAGS, "=x"(mask), "+a"(lengths.first), "+d"(lengths.second) : "x"(left), "x"(right), "i"(imm));
+                   : DOPPEL_STRING_FLAGS, "=x"(mask), "+a"(lengths.first), "+d"(lengths.second)
+                   : "x"(left), "x"(right), "i"(imm));
     else
       asm volatile("pcmpestrm %9, %8, %7"
-                   : DOPPEL_STRING_FLAGS, "=x"(mask), "+a"(lengths.first), "+d"(lengths.second) : "x"(left), "x"(right), "i"(imm));
+                   : DOPPEL_STRING_FLAGS, "=x"(mask), "+a"(lengths.first), "+d"(lengths.second)
+                   : "x"(left), "x"(right), "i"(imm));
     return {0, pack_flags(cf, zf, sf, of), mask};
   }
 };

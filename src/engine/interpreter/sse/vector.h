@@ -16,7 +16,9 @@ namespace doppel::interpreter {
 using V = __m128i;
 
 inline V get_xmm(const Cpu& cpu, u8 index) { return _mm_load_si128(reinterpret_cast<const V*>(&cpu.s.vectors[index])); }
-inline void set_xmm(Cpu& cpu, u8 index, V value) { _mm_store_si128(reinterpret_cast<V*>(&cpu.s.vectors[index]), value); }
+inline void set_xmm(Cpu& cpu, u8 index, V value) {
+  _mm_store_si128(reinterpret_cast<V*>(&cpu.s.vectors[index]), value);
+}
 
 // Low elements only; the rest of the register stays.
 inline void set_xmm_low64(Cpu& cpu, u8 index, u64 value) { cpu.s.vectors[index].words[0] = value; }
@@ -39,7 +41,8 @@ template <unsigned bytes, bool aligned>
   const TlbEntry& entry = cpu.tlb[(linear.address >> 12) & cpu.tlb_mask];
   if (entry.read_tag == (((linear.address + bytes - 1) & ~u64{0xfff}) | cpu.asid)) [[likely]]
     return reinterpret_cast<const u8*>(linear.address + entry.addend);
-  return load_bytes(cpu, linear.address, cpu.scratch, bytes, static_cast<x86::Segment>(op->segment)) ? cpu.scratch : nullptr;
+  return load_bytes(cpu, linear.address, cpu.scratch, bytes, static_cast<x86::Segment>(op->segment)) ? cpu.scratch
+                                                                                                     : nullptr;
 }
 
 template <unsigned bytes, bool aligned>
@@ -79,8 +82,9 @@ template <unsigned bytes>
 
 // ---- availability: CR0.EM, CR0.TS, CR4.OSFXSR, pending x87 errors (MMX) ----
 
-#define DOPPEL_CHECK_SSE(cpu, op) \
-  if ((cpu).sse_fault) [[unlikely]] return raise((cpu), (op), (cpu).sse_fault)
+#define DOPPEL_CHECK_SSE(cpu, op)   \
+  if ((cpu).sse_fault) [[unlikely]] \
+  return raise((cpu), (op), (cpu).sse_fault)
 
 // ---- floating-point exceptions ----
 
@@ -133,7 +137,8 @@ inline u8 mmx_fault(const Cpu& cpu) {
   if (cpu.s.fpu.status & 0x80) return x86::x87_error;
   return 0;
 }
-#define DOPPEL_CHECK_MMX(cpu, op) \
-  if (const u8 unavailable = mmx_fault(cpu)) [[unlikely]] return raise((cpu), (op), unavailable)
+#define DOPPEL_CHECK_MMX(cpu, op)                         \
+  if (const u8 unavailable = mmx_fault(cpu)) [[unlikely]] \
+  return raise((cpu), (op), unavailable)
 
 }  // namespace doppel::interpreter

@@ -23,12 +23,14 @@ struct GateTarget {
 bool resolve(Cpu& cpu, u16 gate_selector, const TableEntry& gate_entry, GateTarget& target) {
   Gate gate{gate_entry.descriptor.raw};
   const u32 gate_error = selector::error_code(gate_selector);
-  if (gate.dpl() < cpu.cpl() || gate.dpl() < selector::rpl(gate_selector)) return refuse(cpu, general_protection, gate_error);
+  if (gate.dpl() < cpu.cpl() || gate.dpl() < selector::rpl(gate_selector))
+    return refuse(cpu, general_protection, gate_error);
   const bool long_mode = cpu.s.long_mode();
   if (long_mode) {
     const UpperHalf upper = read_upper_half(cpu, gate_entry, gate_selector, {});
     if (!upper.ok) return false;
-    if (Bits<40, 5>::get(upper.value)) return refuse(cpu, general_protection, gate_error);  // must look like no descriptor
+    if (Bits<40, 5>::get(upper.value))
+      return refuse(cpu, general_protection, gate_error);  // must look like no descriptor
     gate.high = upper.value;
   }
   if (!gate.present()) return refuse(cpu, segment_not_present, gate_error);
@@ -42,11 +44,13 @@ bool resolve(Cpu& cpu, u16 gate_selector, const TableEntry& gate_entry, GateTarg
   if (!target.entry.ok) return false;
   const u16 rights = target.entry.descriptor.rights();
   const u32 error = selector::error_code(target.selector);
-  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpu.cpl()) return refuse(cpu, general_protection, error);
+  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpu.cpl())
+    return refuse(cpu, general_protection, error);
   constexpr u16 size = access_rights::long_mode | access_rights::big;
   if (long_mode && (rights & size) != access_rights::long_mode) return refuse(cpu, general_protection, error);
   if (!target.entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
-  return check_target(cpu, target.entry.descriptor.to_register(target.selector), target.offset) && mark_accessed(cpu, target.entry);
+  return check_target(cpu, target.entry.descriptor.to_register(target.selector), target.offset) &&
+         mark_accessed(cpu, target.entry);
 }
 
 void enter(Cpu& cpu, const GateTarget& target, const PushStack& stack, unsigned cpl) {
@@ -118,7 +122,8 @@ bool call_through_gate(Cpu& cpu, u16 selector, const TableEntry& entry, u64 next
   if (!resolve(cpu, selector, entry, target)) return false;
   const u16 rights = target.entry.descriptor.rights();
   const unsigned dpl = access_rights::dpl(rights);
-  if (!access_rights::is_conforming_code(rights) && dpl < cpu.cpl()) return call_inner_level(cpu, target, dpl, next_rip);
+  if (!access_rights::is_conforming_code(rights) && dpl < cpu.cpl())
+    return call_inner_level(cpu, target, dpl, next_rip);
   return call_same_level(cpu, target, next_rip);
 }
 

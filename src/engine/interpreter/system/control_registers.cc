@@ -11,9 +11,11 @@ using namespace x86;
 
 namespace {
 
-constexpr u64 cr0_writable = cr0::pe | cr0::mp | cr0::em | cr0::ts | cr0::ne | cr0::wp | cr0::am | cr0::nw | cr0::cd | cr0::pg;
-constexpr u64 cr4_writable = cr4::tsd | cr4::de | cr4::pse | cr4::pae | cr4::mce | cr4::pge | cr4::pce | cr4::osfxsr | cr4::osxmmexcpt |
-                             cr4::umip | cr4::fsgsbase | cr4::pcide | cr4::osxsave | cr4::smep | cr4::smap;
+constexpr u64 cr0_writable = cr0::pe | cr0::mp | cr0::em | cr0::ts | cr0::ne | cr0::wp | cr0::am | cr0::nw | cr0::cd |
+                             cr0::pg;
+constexpr u64 cr4_writable = cr4::tsd | cr4::de | cr4::pse | cr4::pae | cr4::mce | cr4::pge | cr4::pce | cr4::osfxsr |
+                             cr4::osxmmexcpt | cr4::umip | cr4::fsgsbase | cr4::pcide | cr4::osxsave | cr4::smep |
+                             cr4::smap;
 constexpr u64 efer_writable = efer::sce | efer::lme | efer::nxe;
 constexpr u64 pcid_mask = 0xfff;
 constexpr u64 cr3_keep = u64{1} << 63;
@@ -29,8 +31,8 @@ void drop_translations(Cpu& cpu) {
 
 // CR0.PG 0 → 1 with EFER.LME: what must hold to enter IA-32e mode.
 bool may_enter_long_mode(const Cpu& cpu) {
-  const bool tss16 = !(SegmentRegister::Type::get(cpu.s.tr.attributes) & 8) && SegmentRegister::Present::get(cpu.s.tr.attributes) &&
-                     !selector::is_null(cpu.s.tr.selector);
+  const bool tss16 = !(SegmentRegister::Type::get(cpu.s.tr.attributes) & 8) &&
+                     SegmentRegister::Present::get(cpu.s.tr.attributes) && !selector::is_null(cpu.s.tr.selector);
   return (cpu.s.cr4 & cr4::pae) && !SegmentRegister::Long::get(cpu.s.segments[cs].attributes) && !tss16;
 }
 
@@ -231,7 +233,8 @@ Binding bind_mov_control(const Instruction& instruction, Op& op) {
   op.immediate = control.index;
   op.a = gpr_offset(general);
   op.bytes = general.bytes;
-  const bool exists = control.index == 0 || control.index == 2 || control.index == 3 || control.index == 4 || control.index == 8;
+  const bool exists = control.index == 0 || control.index == 2 || control.index == 3 || control.index == 4 ||
+                      control.index == 8;
   if (!exists) return {execute_invalid_opcode, true};
   if (!write) return {execute<mov_from_control>, false};
   if (control.index == 3) return {execute_mov_to_cr3, true};

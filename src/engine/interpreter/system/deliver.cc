@@ -44,8 +44,8 @@ bool is_debug(const Event& event) {
 
 bool is_fault(const Event& event) {
   if (event.kind != EventKind::exception) return false;
-  return event.vector != debug && event.vector != breakpoint && event.vector != overflow && event.vector != double_fault &&
-         event.vector != machine_check;
+  return event.vector != debug && event.vector != breakpoint && event.vector != overflow &&
+         event.vector != double_fault && event.vector != machine_check;
 }
 
 }  // namespace
@@ -53,7 +53,8 @@ bool is_fault(const Event& event) {
 u64 flags_image(const Cpu& cpu, const Event& event) {
   const u64 image = cpu.get_rflags();
   if (event.by_instruction()) return image & ~rflags::rf;
-  const bool general_detect = event.kind == EventKind::exception && event.vector == debug && (event.address & dr6_general_detect);
+  const bool general_detect = event.kind == EventKind::exception && event.vector == debug &&
+                              (event.address & dr6_general_detect);
   return is_fault(event) || general_detect ? image | rflags::rf : image;
 }
 
@@ -81,7 +82,11 @@ Event combine(Cpu& cpu, const Event& first, const Event& second) {
 }
 
 Event exception_of(const Fault& fault) {
-  return {.kind = EventKind::exception, .vector = fault.vector, .has_error = fault.has_error, .error = fault.error, .address = fault.address};
+  return {.kind = EventKind::exception,
+          .vector = fault.vector,
+          .has_error = fault.has_error,
+          .error = fault.error,
+          .address = fault.address};
 }
 
 }  // namespace

@@ -27,7 +27,8 @@ bool store_frame(Cpu& cpu, u64 to, const u64* words, unsigned count, bool superv
   // Top down, as pushes go.
   for (unsigned i = count; i-- > 0;) {
     const u64 address = to + i * 8;
-    if (!(supervisor ? store_system(cpu, address, words[i], 8) : store_slow(cpu, address, words[i], 8, ss))) return false;
+    if (!(supervisor ? store_system(cpu, address, words[i], 8) : store_slow(cpu, address, words[i], 8, ss)))
+      return false;
   }
   return true;
 }
@@ -61,7 +62,8 @@ GateRead read_gate(Cpu& cpu, const Event& event) {
   const Loaded<u64> high = load_supervisor<u64>(cpu, cpu.s.idtr.base + position + 8);
   if (!high.ok) return {{}, false};
   const Gate gate{low.value, high.value};
-  const bool type_ok = gate.is_system() && (gate.type() == SystemType::interrupt_gate || gate.type() == SystemType::trap_gate);
+  const bool type_ok = gate.is_system() &&
+                       (gate.type() == SystemType::interrupt_gate || gate.type() == SystemType::trap_gate);
   if (!type_ok || (event.by_instruction() && gate.dpl() < cpu.cpl()))
     return {gate, refuse(cpu, general_protection, event.gate_error())};
   if (!gate.present()) return {gate, refuse(cpu, segment_not_present, event.gate_error())};
@@ -71,7 +73,8 @@ GateRead read_gate(Cpu& cpu, const Event& event) {
 bool check_handler(Cpu& cpu, const TableEntry& entry, u16 target, unsigned cpl, u32 ext) {
   const u16 rights = entry.descriptor.rights();
   const u32 error = selector::error_code(target) | ext;
-  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpl) return refuse(cpu, general_protection, error);
+  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpl)
+    return refuse(cpu, general_protection, error);
   if (!entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
   if ((rights & (access_rights::long_mode | access_rights::big)) != access_rights::long_mode)
     return refuse(cpu, general_protection, error);
@@ -98,7 +101,12 @@ bool deliver_long(Cpu& cpu, const Event& event) {
   if (!is_canonical(gate.offset())) return refuse(cpu, general_protection, ext);
   if (!mark_accessed(cpu, entry)) return false;
 
-  const u64 words[6] = {event.error, cpu.rip, cpu.s.segments[cs].selector, flags_image(cpu, event), cpu.gpr[rsp], cpu.s.segments[ss].selector};
+  const u64 words[6] = {event.error,
+                        cpu.rip,
+                        cpu.s.segments[cs].selector,
+                        flags_image(cpu, event),
+                        cpu.gpr[rsp],
+                        cpu.s.segments[ss].selector};
   const unsigned count = event.has_error ? 6 : 5;
   const u64 top = stack.pointer & ~u64{15};
   const u64 to = top - count * 8;

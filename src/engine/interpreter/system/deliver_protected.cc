@@ -52,8 +52,8 @@ void commit(Cpu& cpu, const Handler32& handler, const PushStack& stack) {
 }
 
 bool push_frame(Cpu& cpu, const Event& event, PushStack& stack, unsigned bytes) {
-  return stack.push(flags_image(cpu, event), bytes) && stack.push(cpu.s.segments[cs].selector, bytes) && stack.push(cpu.rip, bytes) &&
-         (!event.has_error || stack.push(event.error, bytes));
+  return stack.push(flags_image(cpu, event), bytes) && stack.push(cpu.s.segments[cs].selector, bytes) &&
+         stack.push(cpu.rip, bytes) && (!event.has_error || stack.push(event.error, bytes));
 }
 
 bool deliver_same_level(Cpu& cpu, const Event& event, const Handler32& handler) {
@@ -73,13 +73,15 @@ bool deliver_inner_level(Cpu& cpu, const Event& event, const Handler32& handler)
   const auto& old = cpu.s.segments;
   const unsigned bytes = handler.push_bytes;
   const bool from_vm86 = cpu.vm86();
-  PushStack stack(cpu, segment.value, inner.pointer, handler.cpl, false, selector::error_code(inner.selector) | event.ext());
+  PushStack stack(cpu, segment.value, inner.pointer, handler.cpl, false,
+                  selector::error_code(inner.selector) | event.ext());
   if (from_vm86) {
     const bool saved = stack.push(old[gs].selector, bytes) && stack.push(old[fs].selector, bytes) &&
                        stack.push(old[ds].selector, bytes) && stack.push(old[es].selector, bytes);
     if (!saved) return false;
   }
-  const bool saved = stack.push(old[ss].selector, bytes) && stack.push(cpu.gpr[rsp], bytes) && push_frame(cpu, event, stack, bytes);
+  const bool saved = stack.push(old[ss].selector, bytes) && stack.push(cpu.gpr[rsp], bytes) &&
+                     push_frame(cpu, event, stack, bytes);
   if (!saved) return false;
   if (from_vm86)
     for (const Segment each : {gs, fs, ds, es}) cpu.s.segments[each] = null_segment(0);
@@ -96,7 +98,8 @@ bool deliver_through_gate(Cpu& cpu, const Event& event, const Gate& gate) {
   if (!entry.ok) return false;
   const u16 rights = entry.descriptor.rights();
   const unsigned cpl = cpu.cpl();
-  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpl) return refuse(cpu, general_protection, error);
+  if (!access_rights::is_code(rights) || access_rights::dpl(rights) > cpl)
+    return refuse(cpu, general_protection, error);
   if (!entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
   const bool conforming = access_rights::is_conforming_code(rights);
   const unsigned new_cpl = conforming ? cpl : access_rights::dpl(rights);

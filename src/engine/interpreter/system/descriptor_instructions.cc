@@ -14,7 +14,7 @@ bool may_read_system_tables(Cpu& cpu) { return !(cpu.s.cr4 & cr4::umip) || privi
 
 // ---- GDTR and IDTR: limit (2 bytes), base (8 in 64-bit mode, else 4, of which a 16-bit operand loads 3) ----
 
-template <DescriptorTable X86State::*table>
+template <DescriptorTable X86State::* table>
 bool load_table(Cpu& cpu, const Op* op) {
   if (!privileged(cpu)) return false;
   const unsigned base_bytes = cpu.long64 ? 8 : 4;
@@ -26,11 +26,12 @@ bool load_table(Cpu& cpu, const Op* op) {
   const Loaded<u64> base = load_slow(cpu, linear.address + 2, base_bytes, segment);
   if (!base.ok) return false;
   if (cpu.long64 && !is_canonical(base.value)) return refuse(cpu, general_protection, 0);
-  cpu.s.*table = {.base = !cpu.long64 && op->bytes == 2 ? base.value & 0xff'ffff : base.value, .limit = static_cast<u16>(limit.value)};
+  cpu.s.*table = {.base = !cpu.long64 && op->bytes == 2 ? base.value & 0xff'ffff : base.value,
+                  .limit = static_cast<u16>(limit.value)};
   return true;
 }
 
-template <DescriptorTable X86State::*table>
+template <DescriptorTable X86State::* table>
 bool store_table(Cpu& cpu, const Op* op) {
   if (!may_read_system_tables(cpu)) return false;
   const DescriptorTable& value = cpu.s.*table;
@@ -38,7 +39,8 @@ bool store_table(Cpu& cpu, const Op* op) {
   const Linear linear = operand_linear(cpu, op, 2 + base_bytes, AccessKind::write);
   if (!linear.ok) return false;
   const auto segment = static_cast<Segment>(op->segment);
-  return probe_write(cpu, linear.address, 2 + base_bytes, segment) && store_slow(cpu, linear.address, value.limit, 2, segment) &&
+  return probe_write(cpu, linear.address, 2 + base_bytes, segment) &&
+         store_slow(cpu, linear.address, value.limit, 2, segment) &&
          store_slow(cpu, linear.address + 2, value.base, base_bytes, segment);
 }
 
@@ -91,16 +93,18 @@ bool ltr(Cpu& cpu, const Op* op) {
   const TableEntry entry = read_descriptor(cpu, selector, {});
   if (!entry.ok) return false;
   const bool narrow_ok = !cpu.s.long_mode() && entry.descriptor.is_system(SystemType::tss16_available);
-  if (!narrow_ok && !entry.descriptor.is_system(SystemType::tss_available)) return refuse(cpu, general_protection, error);
+  if (!narrow_ok && !entry.descriptor.is_system(SystemType::tss_available))
+    return refuse(cpu, general_protection, error);
   if (!entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
   const CheckedSegment segment = system_segment(cpu, entry, selector);
-  if (!segment.ok || !write_rights_byte(cpu, entry, static_cast<u8>(entry.descriptor.rights() | tss_busy_bit))) return false;
+  if (!segment.ok || !write_rights_byte(cpu, entry, static_cast<u8>(entry.descriptor.rights() | tss_busy_bit)))
+    return false;
   cpu.s.tr = segment.value;
   cpu.s.tr.attributes |= tss_busy_bit;
   return true;
 }
 
-template <SegmentRegister X86State::*which>
+template <SegmentRegister X86State::* which>
 bool store_selector(Cpu& cpu, const Op* op) {
   if (cpu.real_or_vm86()) return refuse(cpu, invalid_opcode);
   if (!may_read_system_tables(cpu)) return false;
@@ -121,7 +125,8 @@ Inspected inspect(Cpu& cpu, u16 selector) {
   if (!entry.ok) return {.ok = cpu.fault.vector != page_fault};
   const u16 rights = entry.descriptor.rights();
   const unsigned dpl = access_rights::dpl(rights);
-  const bool visible = access_rights::is_conforming_code(rights) || (dpl >= cpu.cpl() && dpl >= selector::rpl(selector));
+  const bool visible = access_rights::is_conforming_code(rights) ||
+                       (dpl >= cpu.cpl() && dpl >= selector::rpl(selector));
   return {entry.descriptor, visible};
 }
 
@@ -131,7 +136,8 @@ constexpr u32 type_set(std::initializer_list<SystemType> types) {
   return set;
 }
 using enum SystemType;
-constexpr u32 lar_types = type_set({tss16_available, ldt, tss16_busy, call_gate16, task_gate, tss_available, tss_busy, call_gate});
+constexpr u32 lar_types = type_set(
+    {tss16_available, ldt, tss16_busy, call_gate16, task_gate, tss_available, tss_busy, call_gate});
 constexpr u32 lar_types_long = type_set({ldt, tss_available, tss_busy, call_gate});
 constexpr u32 lsl_types = type_set({tss16_available, ldt, tss16_busy, tss_available, tss_busy});
 constexpr u32 lsl_types_long = type_set({ldt, tss_available, tss_busy});
@@ -172,7 +178,8 @@ bool verify(Cpu& cpu, const Op* op) {
   const Inspected inspected = inspect(cpu, word.value);
   if (!inspected.ok) return false;
   const u16 rights = inspected.descriptor.rights();
-  set_zero_flag(cpu, inspected.visible && (write ? access_rights::is_writable_data(rights) : access_rights::is_readable(rights)));
+  set_zero_flag(
+      cpu, inspected.visible && (write ? access_rights::is_writable_data(rights) : access_rights::is_readable(rights)));
   return true;
 }
 
@@ -221,8 +228,12 @@ Binding bind_task_and_ldt(const Instruction& instruction, Op& op) {
 
 Binding bind_verify(const Instruction& instruction, Op& op) {
   switch (instruction.mnemonic) {
-    case ZYDIS_MNEMONIC_VERR: prepare_word_operand(instruction.operands[0], op.a, op); return {execute<verify<false>>, false};
-    case ZYDIS_MNEMONIC_VERW: prepare_word_operand(instruction.operands[0], op.a, op); return {execute<verify<true>>, false};
+    case ZYDIS_MNEMONIC_VERR:
+      prepare_word_operand(instruction.operands[0], op.a, op);
+      return {execute<verify<false>>, false};
+    case ZYDIS_MNEMONIC_VERW:
+      prepare_word_operand(instruction.operands[0], op.a, op);
+      return {execute<verify<true>>, false};
     default: break;
   }
   op.a = gpr_offset(instruction.operands[0]);

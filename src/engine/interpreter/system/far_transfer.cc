@@ -14,9 +14,7 @@ bool check_target(Cpu& cpu, const SegmentRegister& code, u64 rip) {
 
 namespace {
 
-PushStack current_stack(Cpu& cpu) {
-  return {cpu, cpu.s.segments[ss], cpu.gpr[rsp], cpu.cpl(), cpu.long64, 0};
-}
+PushStack current_stack(Cpu& cpu) { return {cpu, cpu.s.segments[ss], cpu.gpr[rsp], cpu.cpl(), cpu.long64, 0}; }
 
 bool push_return(Cpu& cpu, unsigned bytes, u64 next_rip) {
   PushStack stack = current_stack(cpu);
@@ -40,7 +38,8 @@ bool transfer_to_code(Cpu& cpu, u16 selector, TableEntry& entry, u64 offset, uns
   const u16 rights = entry.descriptor.rights();
   const unsigned cpl = cpu.cpl();
   const unsigned dpl = access_rights::dpl(rights);
-  const bool allowed = access_rights::is_conforming_code(rights) ? dpl <= cpl : selector::rpl(selector) <= cpl && dpl == cpl;
+  const bool allowed = access_rights::is_conforming_code(rights) ? dpl <= cpl
+                                                                 : selector::rpl(selector) <= cpl && dpl == cpl;
   const u32 error = selector::error_code(selector);
   if (!allowed || !has_valid_size(cpu, rights)) return refuse(cpu, general_protection, error);
   if (!entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
@@ -81,7 +80,9 @@ bool far_transfer(Cpu& cpu, u16 selector, u64 offset, unsigned call_bytes, u64 n
 
 }  // namespace
 
-bool far_jump(Cpu& cpu, u16 selector, u64 offset, u64 next_rip) { return far_transfer(cpu, selector, offset, 0, next_rip); }
+bool far_jump(Cpu& cpu, u16 selector, u64 offset, u64 next_rip) {
+  return far_transfer(cpu, selector, offset, 0, next_rip);
+}
 
 bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned bytes, u64 next_rip) {
   return far_transfer(cpu, selector, offset, bytes, next_rip);
@@ -99,7 +100,8 @@ bool transfer_to_task(Cpu& cpu, u16 selector, const TableEntry& entry, bool call
     target = check_task_gate_target(cpu, selector, {});
   }
   if (!target.ok) return false;
-  return switch_task(cpu, target, call ? TaskSwitch::call : TaskSwitch::jump, next_rip, cpu.get_rflags() & ~rflags::rf, 0);
+  return switch_task(cpu, target, call ? TaskSwitch::call : TaskSwitch::jump, next_rip, cpu.get_rflags() & ~rflags::rf,
+                     0);
 }
 
 }  // namespace doppel::interpreter

@@ -40,7 +40,9 @@ void execute_then_leave(Cpu& cpu, const Op* op) {
 }
 
 // #GP(0) unless CPL is 0.
-[[gnu::always_inline]] inline bool privileged(Cpu& cpu) { return cpu.cpl() == 0 || refuse(cpu, x86::general_protection, 0); }
+[[gnu::always_inline]] inline bool privileged(Cpu& cpu) {
+  return cpu.cpl() == 0 || refuse(cpu, x86::general_protection, 0);
+}
 
 // RFLAGS when the caller is about to call update_mode(): TF, VM and AC take effect there.
 inline void put_rflags(Cpu& cpu, u64 value) {

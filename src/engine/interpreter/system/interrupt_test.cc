@@ -20,7 +20,8 @@ TEST(Interrupts, Shadows) {
       // POPF and IRET have no shadow, MOV SS has
       {Mode::long64, "push 0x202; popfq; nop; hlt", "68020200009d90f4", "#64 at 6", ""},
       {Mode::long64, "push 0x10; push 0x27000; push 0x202; push 8; push 0x10040; iretq; times 64-($-$$) nop; nop; hlt",
-       "6810000000680070020068020200006808000000684000010048cf9090909090909090909090909090909090909090909090909090909090909090909090909090f4",
+       "6810000000680070020068020200006808000000684000010048cf909090909090909090909090909090909090909090909090909090909"
+       "0909090909090909090f4",
        "#64 at 40", ""},
       {Mode::long64, "mov eax, 0x10; sti; nop; mov ss, ax; nop; hlt", "b810000000fb90668ed090f4", "#64 at 7", ""},
       {Mode::long64, "mov eax, 0x10; sti; mov ss, eax; nop; hlt", "b810000000fb8ed090f4", "#64 at 9", ""},

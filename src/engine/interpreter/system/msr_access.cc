@@ -13,7 +13,8 @@ using namespace x86;
 namespace {
 
 bool belongs_to_apic(u32 index) {
-  return index == msr::apic_base || index == msr::tsc_deadline || (index >= msr::x2apic_first && index <= msr::x2apic_last);
+  return index == msr::apic_base || index == msr::tsc_deadline ||
+         (index >= msr::x2apic_first && index <= msr::x2apic_last);
 }
 
 // #GP(0), and one line in the log the first time that this processor meets it.
@@ -23,7 +24,8 @@ bool belongs_to_apic(u32 index) {
   auto& known = cpu.refused_msrs;
   if (known.size() < most_remembered && std::ranges::find(known, key) == known.end()) {
     known.push_back(key);
-    log::info("processor {}: {} of MSR {:#x} refused at {:#x}", cpu.index, write ? "write" : "read", index, cpu.gpr[slot_rip]);
+    log::info("processor {}: {} of MSR {:#x} refused at {:#x}", cpu.index, write ? "write" : "read", index,
+              cpu.gpr[slot_rip]);
   }
   return refuse(cpu, general_protection, 0);
 }

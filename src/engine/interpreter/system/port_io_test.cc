@@ -22,14 +22,14 @@ TEST(PortIo, Instructions) {
        "bf00000400b90300000066ba8100fcf36cf4", "halt at 12", "rcx=0 rdi=40003 [40000]=414141"},
       {Mode::long64, "mov dword [0x40000], 0x04030201; mov esi, 0x40003; mov ecx, 4; mov dx, 0x80; std; rep outsb; hlt",
        "c704250000040001020304be03000400b90400000066ba8000fdf36ef4", "halt at 1d", "rcx=0 rsi=3ffff"},
-      {Mode::long64, "mov edi, 0x1fffff; mov ecx, 5; mov dx, 0x80; rep insb",
-       "bfffff1f00b90500000066ba8000f36c", "#14(3) at e", "rcx=4 rdi=200000 cr2=200000"},
+      {Mode::long64, "mov edi, 0x1fffff; mov ecx, 5; mov dx, 0x80; rep insb", "bfffff1f00b90500000066ba8000f36c",
+       "#14(3) at e", "rcx=4 rdi=200000 cr2=200000"},
       {Mode::long64, "mov edi, 0x200000; mov dx, 0x80; insb", "bf0000200066ba80006c", "#14(3) at 9", "rdi=200000"},
-      {Mode::real, "mov di, 0xffff; mov cx, 2; mov dx, 0x80; rep insb; hlt",
-       "bfffffb90200ba8000f36cf4", "halt at c", "rdi=1 rcx=0"},
+      {Mode::real, "mov di, 0xffff; mov cx, 2; mov dx, 0x80; rep insb; hlt", "bfffffb90200ba8000f36cf4", "halt at c",
+       "rdi=1 rcx=0"},
       {Mode::long64, "mov edi, 0x40000; mov dx, 0x80; insd; hlt", "bf0000040066ba80006df4", "halt at b", "rdi=40004"},
-      {Mode::long64_user, "mov edi, 0x40000; mov dx, 0x88; mov ecx, 1; rep insb",
-       "bf0000040066ba8800b901000000f36c", "#13(0) at e", "rcx=1"},
+      {Mode::long64_user, "mov edi, 0x40000; mov dx, 0x88; mov ecx, 1; rep insb", "bf0000040066ba8800b901000000f36c",
+       "#13(0) at e", "rcx=1"},
   };
   check(cases);
 }

@@ -53,7 +53,8 @@ template <class Direction, class T>
     write_index(cpu, op, rcx, left - 1);
     if (left == 1) return Progress::done;
     if (stepping || cpu.pending_debug) return Progress::stepped;
-    if (cpu.attention.load(std::memory_order_relaxed) && cpu.events.load(std::memory_order_relaxed)) return Progress::interrupted;
+    if (cpu.attention.load(std::memory_order_relaxed) && cpu.events.load(std::memory_order_relaxed))
+      return Progress::interrupted;
   }
 }
 
@@ -62,9 +63,7 @@ void execute_repeated(Cpu& cpu, const Op* op) {
   switch (repeat_io<Direction, T>(cpu, op)) {
     case Progress::done: return next_or_attend(cpu, op);
     case Progress::interrupted: return leave_before(cpu, op, Leave::restart);
-    case Progress::stepped:
-      cpu.rip = cpu.op_rip(op);
-      return leave_after(cpu, op);
+    case Progress::stepped: cpu.rip = cpu.op_rip(op); return leave_after(cpu, op);
     case Progress::fault: return faulted(cpu, op);
   }
 }

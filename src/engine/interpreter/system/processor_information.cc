@@ -9,7 +9,8 @@ using namespace x86;
 namespace {
 
 bool execute_cpuid(Cpu& cpu, const Op*) {
-  const CpuidInput input{.index = cpu.index, .count = cpu.count, .osxsave = (cpu.s.cr4 & cr4::osxsave) != 0, .xcr0 = cpu.s.xcr0};
+  const CpuidInput input{
+      .index = cpu.index, .count = cpu.count, .osxsave = (cpu.s.cr4 & cr4::osxsave) != 0, .xcr0 = cpu.s.xcr0};
   const CpuidResult result = cpuid(input, static_cast<u32>(cpu.gpr[rax]), static_cast<u32>(cpu.gpr[rcx]));
   cpu.gpr[rax] = result.eax;
   cpu.gpr[rbx] = result.ebx;

@@ -11,7 +11,8 @@ using namespace x86;
 
 namespace {
 
-constexpr u64 vm86_return_mask = rflags::iopl | rflags::vm | rflags::vif | rflags::vip;  // IRET in V86 leaves these alone
+constexpr u64 vm86_return_mask = rflags::iopl | rflags::vm | rflags::vif |
+                                 rflags::vip;  // IRET in V86 leaves these alone
 
 CheckedSegment check_return_code(Cpu& cpu, u16 selector) {
   const u32 error = selector::error_code(selector);
@@ -33,7 +34,8 @@ CheckedSegment check_return_code(Cpu& cpu, u16 selector) {
 CheckedSegment check_return_stack(Cpu& cpu, u16 selector, const SegmentRegister& code) {
   const unsigned cpl = selector::rpl(code.selector);
   if (!selector::is_null(selector)) return check_stack_segment(cpu, selector, cpl, {});
-  if (!is_code64(cpu, code) || cpl == 3 || selector::rpl(selector) != cpl) return {{}, refuse(cpu, general_protection, 0)};
+  if (!is_code64(cpu, code) || cpl == 3 || selector::rpl(selector) != cpl)
+    return {{}, refuse(cpu, general_protection, 0)};
   return {null_segment(selector, cpl), true};
 }
 
@@ -66,7 +68,9 @@ u64 return_flags_mask(unsigned cpl, unsigned iopl, unsigned bytes) {
   return mask;
 }
 
-u64 merged_flags(const Cpu& cpu, u64 image, u64 mask) { return (cpu.get_rflags() & ~mask) | (image & mask) | rflags::fixed; }
+u64 merged_flags(const Cpu& cpu, u64 image, u64 mask) {
+  return (cpu.get_rflags() & ~mask) | (image & mask) | rflags::fixed;
+}
 
 void unblock_nmi(Cpu& cpu) {
   cpu.s.nmi_blocked = false;
@@ -93,8 +97,9 @@ bool real_mode_return(Cpu& cpu, unsigned bytes) {
   code = cpu.vm86() ? vm86_segment(selector) : real_mode_segment(code, selector);
   cpu.gpr[rsp] = stack.pointer();
   cpu.rip = frame.rip;
-  cpu.set_rflags(merged_flags(cpu, frame.flags, mask & (rflags::status | rflags::tf | rflags::if_ | rflags::df | rflags::iopl |
-                                                        rflags::nt | rflags::rf | rflags::ac | rflags::id)));
+  cpu.set_rflags(merged_flags(cpu, frame.flags,
+                              mask & (rflags::status | rflags::tf | rflags::if_ | rflags::df | rflags::iopl |
+                                      rflags::nt | rflags::rf | rflags::ac | rflags::id)));
   cpu.update_mode();
   return true;
 }
@@ -207,7 +212,8 @@ bool interrupt_return(Cpu& cpu, unsigned bytes, u64 next_rip) {
   PopStack stack(cpu);
   ReturnFrame frame;
   if (!pop_frame(stack, bytes, frame)) return false;
-  if (bytes == 4 && (frame.flags & rflags::vm) && cpl == 0 && !cpu.s.long_mode()) return return_to_vm86(cpu, stack, frame);
+  if (bytes == 4 && (frame.flags & rflags::vm) && cpl == 0 && !cpu.s.long_mode())
+    return return_to_vm86(cpu, stack, frame);
 
   const CheckedSegment code = check_return_code(cpu, static_cast<u16>(frame.code));
   if (!code.ok) return false;

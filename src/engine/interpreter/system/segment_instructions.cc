@@ -49,7 +49,8 @@ bool push_segment(Cpu& cpu, const Op* op) {
 
 void execute_pop_segment(Cpu& cpu, const Op* op) {
   const u64 from = cpu.gpr[rsp];
-  const Loaded<u64> value = cpu.long64 ? load_slow(cpu, from, op->bytes, ss) : stack_load_slow(cpu, from & stack_mask(cpu), op->bytes);
+  const Loaded<u64> value = cpu.long64 ? load_slow(cpu, from, op->bytes, ss)
+                                       : stack_load_slow(cpu, from & stack_mask(cpu), op->bytes);
   if (!value.ok) return faulted(cpu, op);
   const u64 mask = stack_mask(cpu);  // of the old SS
   if (!load_segment(cpu, static_cast<Segment>(op->a), static_cast<u16>(value.value))) return faulted(cpu, op);
@@ -162,7 +163,9 @@ Binding bind_load_far_pointer(const Instruction& instruction, Op& op) {
 
 Binding bind_fsgsbase(const Instruction& instruction, Op& op) {
   op.a = gpr_offset(instruction.operands[0]);
-  return {instruction.operand_bytes == 8 ? base_handler<u64>(instruction.mnemonic) : base_handler<u32>(instruction.mnemonic), false};
+  return {instruction.operand_bytes == 8 ? base_handler<u64>(instruction.mnemonic)
+                                         : base_handler<u32>(instruction.mnemonic),
+          false};
 }
 
 Binding bind_swapgs(const Instruction&, Op&) { return {execute_swapgs, false}; }

@@ -24,12 +24,15 @@ TableEntry read_descriptor(Cpu& cpu, u16 selector, Blame blame) {
 UpperHalf read_upper_half(Cpu& cpu, const TableEntry& entry, u16 selector, Blame blame) {
   const bool local = selector::Local::get(selector);
   const u32 limit = local ? cpu.s.ldtr.limit : cpu.s.gdtr.limit;
-  if (selector::offset(selector) + 15 > limit) return {0, refuse(cpu, blame.vector, selector::error_code(selector) | blame.ext)};
+  if (selector::offset(selector) + 15 > limit)
+    return {0, refuse(cpu, blame.vector, selector::error_code(selector) | blame.ext)};
   const Loaded<u64> high = load_supervisor<u64>(cpu, entry.address + 8);
   return {high.value, high.ok};
 }
 
-bool write_rights_byte(Cpu& cpu, const TableEntry& entry, u8 rights) { return store_supervisor<u8>(cpu, entry.address + 5, rights); }
+bool write_rights_byte(Cpu& cpu, const TableEntry& entry, u8 rights) {
+  return store_supervisor<u8>(cpu, entry.address + 5, rights);
+}
 
 bool mark_accessed(Cpu& cpu, TableEntry& entry) {
   if (entry.descriptor.rights() & access_rights::accessed) [[likely]]
@@ -43,7 +46,8 @@ CheckedSegment check_stack_segment(Cpu& cpu, u16 selector, unsigned cpl, Blame b
   if (!entry.ok) return {};
   const u16 rights = entry.descriptor.rights();
   const u32 error = selector::error_code(selector) | blame.ext;
-  bool ok = selector::rpl(selector) == cpl && access_rights::is_writable_data(rights) && access_rights::dpl(rights) == cpl;
+  bool ok = selector::rpl(selector) == cpl && access_rights::is_writable_data(rights) &&
+            access_rights::dpl(rights) == cpl;
   if (!ok)
     refuse(cpu, blame.vector, error);
   else if (!entry.descriptor.present())
@@ -74,7 +78,9 @@ CheckedSegment check_data_segment(Cpu& cpu, u16 selector, unsigned cpl, Blame bl
 SegmentRegister real_mode_segment(const SegmentRegister& old, u16 selector) {
   constexpr u16 kept = access_rights::big | access_rights::granular;
   const bool usable = SegmentRegister::Present::get(old.attributes);
-  return {.base = u64{selector} << 4, .limit = usable ? old.limit : 0xffff, .selector = selector,
+  return {.base = u64{selector} << 4,
+          .limit = usable ? old.limit : 0xffff,
+          .selector = selector,
           .attributes = static_cast<u16>((usable ? old.attributes & kept : 0) | access_rights::flat_data)};
 }
 
@@ -132,8 +138,13 @@ u64 pointer_mask(const SegmentRegister& segment, bool flat) {
 }  // namespace
 
 PushStack::PushStack(Cpu& cpu, const SegmentRegister& segment, u64 pointer, unsigned cpl, bool flat, u32 error)
-    : cpu_(cpu), segment_(segment), pointer_(pointer), mask_(pointer_mask(segment, flat)), supervisor_(cpl < 3 && (cpu.user || !flat)),
-      flat_(flat), error_(error) {}
+    : cpu_(cpu),
+      segment_(segment),
+      pointer_(pointer),
+      mask_(pointer_mask(segment, flat)),
+      supervisor_(cpl < 3 && (cpu.user || !flat)),
+      flat_(flat),
+      error_(error) {}
 
 bool PushStack::push(u64 value, unsigned bytes) {
   const u64 offset = (pointer_ - bytes) & mask_;
@@ -152,7 +163,8 @@ bool PushStack::push(u64 value, unsigned bytes) {
 PopStack::PopStack(Cpu& cpu) : cpu_(cpu), pointer_(cpu.gpr[rsp]), mask_(stack_mask(cpu)) {}
 
 bool PopStack::pop(unsigned bytes, u64& value) {
-  const Loaded<u64> loaded = cpu_.long64 ? load_slow(cpu_, pointer_, bytes, ss) : stack_load_slow(cpu_, pointer_ & mask_, bytes);
+  const Loaded<u64> loaded = cpu_.long64 ? load_slow(cpu_, pointer_, bytes, ss)
+                                         : stack_load_slow(cpu_, pointer_ & mask_, bytes);
   value = loaded.value;
   if (loaded.ok) skip(bytes);
   return loaded.ok;

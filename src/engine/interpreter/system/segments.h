@@ -56,7 +56,9 @@ constexpr x86::SegmentRegister null_segment(u16 selector, unsigned dpl = 0) {
 // Real mode keeps the limit of what was there; virtual-8086 mode fixes everything.
 x86::SegmentRegister real_mode_segment(const x86::SegmentRegister& old, u16 selector);
 constexpr x86::SegmentRegister vm86_segment(u16 selector) {
-  return {.base = u64{selector} << 4, .limit = 0xffff, .selector = selector,
+  return {.base = u64{selector} << 4,
+          .limit = 0xffff,
+          .selector = selector,
           .attributes = x86::access_rights::flat_data | x86::access_rights::of_dpl(3)};
 }
 

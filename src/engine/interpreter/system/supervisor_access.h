@@ -20,6 +20,8 @@ template <class T>
 }
 
 template <class T>
-[[gnu::always_inline]] inline bool store_supervisor(Cpu& cpu, u64 linear, T value) { return store_system(cpu, linear, value, sizeof(T)); }
+[[gnu::always_inline]] inline bool store_supervisor(Cpu& cpu, u64 linear, T value) {
+  return store_system(cpu, linear, value, sizeof(T));
+}
 
 }  // namespace doppel::interpreter

@@ -10,12 +10,18 @@ namespace {
 
 // The flat segments that these instructions load without looking at any table.
 [[gnu::always_inline]] inline SegmentRegister flat_code(u16 selector, unsigned dpl, u16 size) {
-  return {.base = 0, .limit = 0xffff'ffff, .selector = selector,
-          .attributes = static_cast<u16>(access_rights::flat_code | access_rights::granular | size | access_rights::of_dpl(dpl))};
+  return {.base = 0,
+          .limit = 0xffff'ffff,
+          .selector = selector,
+          .attributes = static_cast<u16>(access_rights::flat_code | access_rights::granular | size |
+                                         access_rights::of_dpl(dpl))};
 }
 [[gnu::always_inline]] inline SegmentRegister flat_stack(u16 selector, unsigned dpl) {
-  return {.base = 0, .limit = 0xffff'ffff, .selector = selector,
-          .attributes = static_cast<u16>(access_rights::flat_data | access_rights::granular | access_rights::big | access_rights::of_dpl(dpl))};
+  return {.base = 0,
+          .limit = 0xffff'ffff,
+          .selector = selector,
+          .attributes = static_cast<u16>(access_rights::flat_data | access_rights::granular | access_rights::big |
+                                         access_rights::of_dpl(dpl))};
 }
 
 void execute_syscall(Cpu& cpu, const Op* op) {

@@ -56,7 +56,9 @@ bool read_image(Cpu& cpu, u64 base, bool wide, TaskImage& image) {
 bool save_state(Cpu& cpu, u64 return_rip, u64 flags) {
   const SegmentRegister& tr = cpu.s.tr;
   bool ok = true;
-  const auto write = [&](u32 offset, u64 value, unsigned bytes) { ok = ok && store_system(cpu, tr.base + offset, value, bytes); };
+  const auto write = [&](u32 offset, u64 value, unsigned bytes) {
+    ok = ok && store_system(cpu, tr.base + offset, value, bytes);
+  };
   if (is_wide_tss(tr)) {
     write(tss32::eip, return_rip, 4);
     write(tss32::eflags, flags, 4);
@@ -91,7 +93,8 @@ bool load_task_ldt(Cpu& cpu, u16 selector, u32 ext) {
   if (selector::Local::get(selector)) return refuse(cpu, invalid_tss, error);
   const TableEntry entry = read_descriptor(cpu, selector, {invalid_tss, ext});
   if (!entry.ok) return false;
-  if (!entry.descriptor.is_system(SystemType::ldt) || !entry.descriptor.present()) return refuse(cpu, invalid_tss, error);
+  if (!entry.descriptor.is_system(SystemType::ldt) || !entry.descriptor.present())
+    return refuse(cpu, invalid_tss, error);
   cpu.s.ldtr = entry.descriptor.to_register(selector);
   return true;
 }
@@ -103,7 +106,8 @@ bool load_task_code(Cpu& cpu, u16 selector, u32 ext) {
   if (!entry.ok) return false;
   const u16 rights = entry.descriptor.rights();
   const unsigned rpl = selector::rpl(selector);
-  const bool dpl_ok = access_rights::is_conforming_code(rights) ? access_rights::dpl(rights) <= rpl : access_rights::dpl(rights) == rpl;
+  const bool dpl_ok = access_rights::is_conforming_code(rights) ? access_rights::dpl(rights) <= rpl
+                                                                : access_rights::dpl(rights) == rpl;
   if (!access_rights::is_code(rights) || !dpl_ok) return refuse(cpu, invalid_tss, error);
   if (!entry.descriptor.present()) return refuse(cpu, segment_not_present, error);
   if (!mark_accessed(cpu, entry)) return false;
@@ -188,7 +192,8 @@ TaskTarget check_task_gate_target(Cpu& cpu, u16 selector, Blame blame) {
   }
   const TableEntry entry = read_descriptor(cpu, selector, blame);
   if (!entry.ok) return {};
-  bool ok = entry.descriptor.is_system(SystemType::tss_available) || entry.descriptor.is_system(SystemType::tss16_available);
+  bool ok = entry.descriptor.is_system(SystemType::tss_available) ||
+            entry.descriptor.is_system(SystemType::tss16_available);
   if (!ok)
     refuse(cpu, blame.vector, error);
   else if (!entry.descriptor.present())
