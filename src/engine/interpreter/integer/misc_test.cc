@@ -52,7 +52,7 @@ TEST(Lock, HoldsBetweenProcessors) {
       0x48, 0xff, 0x43, 0x08,        // inc qword [rbx + 8]
       0x89, 0x43, 0x10,              // mov [rbx + 16], eax
       0x48, 0xff, 0xc9,              // dec rcx
-      0x75, 0xe3,                    // jnz again
+      0x75, 0xe4,                    // jnz again
       0xeb, 0xfe,
   };
   auto engine = make_interpreter();
