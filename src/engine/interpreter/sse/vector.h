@@ -134,7 +134,8 @@ inline void set_mmx(Cpu& cpu, u8 index, u64 value) { cpu.s.fpu.registers[index] 
 inline u8 mmx_fault(const Cpu& cpu) {
   if (cpu.s.cr0 & x86::cr0::em) return x86::invalid_opcode;
   if (cpu.s.cr0 & x86::cr0::ts) return x86::device_not_available;
-  if (cpu.s.fpu.status & 0x80) return x86::x87_error;
+  // A pending x87 error; with CR0.NE = 0 it goes to a wire that this machine does not have (as in x87/).
+  if ((cpu.s.fpu.status & 0x80) && (cpu.s.cr0 & x86::cr0::ne)) return x86::x87_error;
   return 0;
 }
 #define DOPPEL_CHECK_MMX(cpu, op)                         \
