@@ -2,12 +2,14 @@
 // kernel itself. Done again at every reset.
 #include "firmware/boot.h"
 #include "base/bits.h"
+#include "base/check.h"
 #include "board/pc/layout.h"
 #include "board/pc/pc.h"
 #include "device/pci/assign.h"
 #include "device/pci/piix4_pm.h"
 #include "device/timer/hpet.h"
 #include "firmware/acpi/tables.h"
+#include "firmware/smbios.h"
 
 namespace doppel::pc {
 
@@ -75,9 +77,16 @@ std::vector<firmware::MemoryMapEntry> Pc::memory_map() const {
 }
 
 Result<> Pc::boot(std::span<Vcpu* const> vcpus) {
-  const std::vector<u8> tables = firmware::acpi::build_tables(acpi_parameters(spec_));
-  if (!dma_.write(acpi_tables, tables.data(), tables.size())) return fail("no room for the ACPI tables");
   const auto map = memory_map();
+  const std::vector<u8> acpi = firmware::acpi::build_tables(acpi_parameters(spec_));
+  const std::vector<u8> smbios = firmware::build_smbios({.base = smbios_tables,
+                                                         .cpus = spec_.cpus,
+                                                         .memory_map = map,
+                                                         .memory_bytes = spec_.memory_bytes,
+                                                         .version = DOPPEL_VERSION});
+  CHECK(acpi.size() <= smbios_tables - acpi_tables && smbios.size() <= high_memory_base - smbios_tables);
+  dma_.write(acpi_tables, acpi.data(), acpi.size());
+  dma_.write(smbios_tables, smbios.data(), smbios.size());
   x86::X86State state = TRY(
       firmware::boot_kernel(dma_, {.kernel = spec_.kernel, .initrd = spec_.initrd, .command_line = spec_.append},
                             {.layout = boot_layout, .memory_map = map, .acpi_rsdp = acpi_tables}));

@@ -4,7 +4,7 @@
 //   0000'0000–0009'fbff  RAM. Without firmware: what the kernel is handed lies here (boot_layout)
 //   0009'fc00–0009'ffff  extended BIOS data area (reserved)
 //   000a'0000–000d'ffff  VGA memory and option ROMs: nothing there
-//   000e'0000–000f'ffff  RAM in place of firmware; reserved, holds the ACPI tables
+//   000e'0000–000f'ffff  RAM in place of firmware; reserved, holds the ACPI and SMBIOS tables
 //   0010'0000–…          RAM, at most up to 3 GiB
 //   c000'0000–febf'ffff  PCI memory window
 //   fec0'0000            I/O APIC
@@ -36,7 +36,8 @@ constexpr GuestPhysical local_apic_base = 0xfee0'0000;
 constexpr GuestPhysical memory_above_4g = 4 * GiB;
 using x86::physical_address_bits;
 
-constexpr GuestPhysical acpi_tables = bios_base;
+constexpr GuestPhysical acpi_tables = bios_base;  // the first 64 KiB
+constexpr GuestPhysical smbios_tables = 0xf'0000;
 
 constexpr firmware::BootLayout boot_layout{
     .gdt = 0x1000,
