@@ -36,6 +36,16 @@ firmware::acpi::Parameters acpi_parameters(const BoardSpec& spec) {
   return tables;
 }
 
+// Virtual wire mode (Intel MultiProcessor specification 1.4 §3.6.2.2): the 8259s' interrupts pass through the bootstrap
+// processor's local APIC, also for a system that never looks at it.
+void enter_virtual_wire_mode(LocalInterrupts& bootstrap) {
+  constexpr u32 spurious_vector = 0xf0, lint0 = 0x350, lint1 = 0x360;
+  constexpr u32 enabled_with_vector_255 = 0x1ff, external = 0x700, nmi = 0x400;
+  bootstrap.write_apic(spurious_vector, enabled_with_vector_255);
+  bootstrap.write_apic(lint0, external);
+  bootstrap.write_apic(lint1, nmi);
+}
+
 // MTRRs as firmware sets them on every processor: memory is write-back, what lies between PCI's window and 4 GiB uncacheable.
 // Intel SDM vol. 3 §12.11.
 void set_memory_types(x86::X86State& state) {
@@ -59,6 +69,7 @@ Result<> Pc::configure() {
   for (const u8 irq : pirq_isa) levels = static_cast<u16>(levels | 1 << irq);
   context_.ports.write(pic_elcr_ports, 1, levels & 0xff);
   context_.ports.write(pic_elcr_ports + 1, 1, levels >> 8);
+  enter_virtual_wire_mode(*processors_[0]);
   return {};
 }
 

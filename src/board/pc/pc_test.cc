@@ -51,12 +51,11 @@ TEST(Pc, PciIsConfiguredAsFirmwareLeavesIt) {
   EXPECT_EQ(virtio_devices, 3u) << "network, entropy, console";
 }
 
-// The 8254 drives IRQ 0 of the 8259s, whose output reaches LINT0 of processor 0 (ExtINT after reset) and I/O APIC input 2.
+// The 8254 drives IRQ 0 of the 8259s, whose output reaches LINT0 of processor 0 (ExtINT, as firmware leaves it) and I/O
+// APIC input 2.
 TEST(Pc, TheTimerInterruptReachesTheProcessorThroughThe8259s) {
   BarePc pc;
   LocalInterrupts& cpu = pc.board->local_interrupts(0);
-  cpu.write_apic(0xf0, 0x1ff);   // enabled
-  cpu.write_apic(0x350, 0x700);  // LINT0: ExtINT, unmasked
   for (const u8 word : {0x11, 0x20, 0x04, 0x01, 0xfe}) pc.out(word == 0x11 ? 0x20 : 0x21, word);
   pc.out(0x43, 0x34);
   pc.out(0x40, 0x00);
