@@ -137,7 +137,7 @@ void SmallGuest::build_tables() {
   put(sel::ldt, Descriptor::make(at::ldt, 0xff, system_rights(SystemType::ldt)));
   const u16 inner = long_mode ? sel::code64 : sel::code32;
   write(at::gdt + (sel::call_gate & ~7u), gate(SystemType::call_gate, 3, inner, at::inner_code, long_mode ? 0 : 2), 8);
-  write(at::gdt + (sel::call_gate16 & ~7u), gate(SystemType::call_gate16, 3, sel::code32, 0x2000, 1), 8);
+  write(at::gdt + (sel::call_gate16 & ~7u), gate(SystemType::call_gate16, 3, sel::code32, 0xf000, 1), 8);
   write(at::gdt + (sel::task_gate & ~7u), gate(SystemType::task_gate, 3, sel::tss2, 0), 8);
 
   for (unsigned vector = 0; vector < 256; ++vector) {

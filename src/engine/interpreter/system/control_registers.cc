@@ -83,7 +83,7 @@ bool write_cr3(Cpu& cpu, u64 value) {
   if (cpu.s.long_mode()) {
     if (value & ~physical_mask) return refuse_gp(cpu);
   } else {
-    if (cpu.long64 || value >> 32) value &= 0xffff'ffff;
+    value &= 0xffff'ffff;
     if (pae_paging(cpu.s.cr0, cpu.s.cr4, cpu.s.efer) && !load_pdptrs(cpu, value)) return false;
   }
   cpu.s.cr3 = value;

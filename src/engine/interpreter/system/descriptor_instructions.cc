@@ -153,7 +153,8 @@ bool lar(Cpu& cpu, const Op* op) {
   const Inspected inspected = inspect(cpu, word.value);
   if (!inspected.ok) return false;
   const bool valid = inspected.visible && has_type(inspected, cpu.s.long_mode() ? lar_types_long : lar_types);
-  if (valid) write_register(cpu, op->a, inspected.descriptor.raw >> 32 & 0x00f0'ff00, op->bytes);
+  // Bits 16–19 are undefined; processors give those of the limit.
+  if (valid) write_register(cpu, op->a, inspected.descriptor.raw >> 32 & 0x00ff'ff00, op->bytes);
   set_zero_flag(cpu, valid);
   return true;
 }

@@ -62,7 +62,7 @@ TEST(Segments, Loads) {
        "b9000100c0ba0010000031c00f30b82b000000668ee0f4", "halt at 17", "fs.base=0 fs=2b"},
       // LAR, LSL, VERR, VERW, ARPL
       {Mode::long64_user, "mov ecx, 0x33; lar eax, ecx; setz bl; lsl edx, ecx; ud2", "b9330000000f02c10f94c30f03d10f0b",
-       "#6 at e", "rax=c0fb00 rdx=ffffffff"},
+       "#6 at e", "rax=cffb00 rdx=ffffffff"},
       {Mode::long64_user, "mov ecx, 0x10; lar eax, ecx; setz bl; ud2", "b9100000000f02c10f94c30f0b", "#6 at b",
        "rax=0 rbx=0"},
       {Mode::long64, "mov ecx, 0x50; lar eax, ecx; lsl ebx, ecx; hlt", "b9500000000f02c10f03d9f4", "halt at c",
