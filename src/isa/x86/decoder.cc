@@ -15,8 +15,10 @@ struct MachineMode {
   ZydisStackWidth stack;
 };
 
+// Real and virtual-8086 mode share a CodeMode, and Zydis's own real mode knows no SYSENTER (#GP there, and fine in virtual-8086 mode):
+// what is #UD in both, as LAR, says so when it is executed.
 constexpr std::array<MachineMode, 6> machine_modes{{
-    {ZYDIS_MACHINE_MODE_REAL_16, ZYDIS_STACK_WIDTH_16},
+    {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
     {ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
     {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
     {ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16},

@@ -1,6 +1,6 @@
 // Runs the guest tests: small programs in assembly that carry what must come of them (tests/guest/README.md), on every engine.
 //
-//   guest_runner [--engine NAME] [--sources FOLDER] [--binaries FOLDER] [--trace] [--list] [NAME...]
+//   guest_runner [--engine NAME] [--sources FOLDER] [--binaries FOLDER] [--trace|--events] [--list] [NAME...]
 //
 // A NAME chooses cases: "paging", "paging.write_to_read_only". Prints one line PASS or FAIL for each.
 #include <fmt/format.h>
@@ -42,25 +42,31 @@ struct Options {
   std::string sources = "tests/guest";
   std::string binaries = "build/tests/guest";
   std::vector<std::string> names;
-  bool trace = false;
+  bool trace = false;   // instructions and events
+  bool events = false;  // these alone: engines run as they do untraced
   bool list = false;
 };
 
-void print_trace(TraceHooks& hooks) {
+void print_events(TraceHooks& hooks) {
+  hooks.exception = [](u8 vector, u64 error, const x86::X86State& s) {
+    fmt::print("  {}({:#x}) at {:#x}\n", vector_name(vector), error, s.rip);
+  };
+  hooks.interrupt = [](u8 vector, const x86::X86State& s) { fmt::print("  {} at {:#x}\n", vector_name(vector), s.rip); };
+}
+
+void print_instructions(TraceHooks& hooks) {
   hooks.instruction = [](const x86::X86State& s) {
     fmt::print("  {:04x}:{:08x}  rax={:x} rbx={:x} rcx={:x} rdx={:x} rsi={:x} rdi={:x} rsp={:x} rflags={:x}\n",
                s.segments[x86::cs].selector, s.rip, s.gpr[x86::rax], s.gpr[x86::rbx], s.gpr[x86::rcx], s.gpr[x86::rdx],
                s.gpr[x86::rsi], s.gpr[x86::rdi], s.gpr[x86::rsp], s.rflags);
-  };
-  hooks.exception = [](u8 vector, u64 error, const x86::X86State& s) {
-    fmt::print("  {}({:#x}) at {:#x}\n", vector_name(vector), error, s.rip);
   };
 }
 
 class Runner {
  public:
   explicit Runner(Options options) : options_(std::move(options)) {
-    if (options_.trace) print_trace(hooks_);
+    if (options_.trace || options_.events) print_events(hooks_);
+    if (options_.trace) print_instructions(hooks_);
   }
 
   Result<int> run() {
@@ -111,8 +117,8 @@ class Runner {
   Result<std::vector<std::string>> run_once(const NamedEngine& named, const Program& program, const Case& test,
                                             const Way& way) {
     const auto engine = named.make();
-    const auto laboratory = TRY(
-        Laboratory::create(*engine, program, test, way.schedule, way.quantum, options_.trace ? &hooks_ : nullptr));
+    const auto laboratory = TRY(Laboratory::create(*engine, program, test, way.schedule, way.quantum,
+                                                   options_.trace || options_.events ? &hooks_ : nullptr));
     const std::string exit = laboratory->run();
     return check(test, exit, laboratory->state(), laboratory->memory());
   }
@@ -132,6 +138,7 @@ int run(int argc, char** argv) {
   app.add_option("--sources", options.sources, "the folder of the .asm files");
   app.add_option("--binaries", options.binaries, "the folder of what they were assembled to");
   app.add_flag("--trace", options.trace, "print every instruction and exception");
+  app.add_flag("--events", options.events, "print exceptions and interrupts only");
   app.add_flag("--list", options.list, "only name the cases");
   app.add_option("names", options.names, "cases or files");
   CLI11_PARSE(app, argc, argv);
