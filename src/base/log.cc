@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <fcntl.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -53,9 +54,13 @@ bool enabled(Level level) { return level <= sink().level.load(std::memory_order_
 
 void write(Level level, std::string_view message) {
   if (!enabled(level)) return;
-  const std::string line = fmt::format("doppel: {}: {}\n", level_names[static_cast<std::size_t>(level)], message);
   const std::lock_guard lock(sink().mutex);
   const int fd = sink().file ? sink().file.get() : STDERR_FILENO;
+  // A terminal that a guest has in raw mode takes a line feed for just that.
+  struct termios mode{};
+  const bool raw = ::tcgetattr(fd, &mode) == 0 && (mode.c_oflag & OPOST) == 0;
+  const std::string line = fmt::format("doppel: {}: {}{}", level_names[static_cast<std::size_t>(level)], message,
+                                       raw ? "\r\n" : "\n");
   // A log that cannot be written has nowhere to complain.
   (void)write_all(fd, {reinterpret_cast<const u8*>(line.data()), line.size()});
 }

@@ -50,7 +50,6 @@ Result<std::unique_ptr<RawTerminal>> RawTerminal::attach(int fd) {
   saved.fd = fd;
   saved.raw = saved.original;
   ::cfmakeraw(&saved.raw);
-  saved.raw.c_oflag |= saved.original.c_oflag & OPOST;  // our own messages still end their lines properly
   for (std::size_t i = 0; i < fatal_signals.size(); ++i) {
     struct sigaction action{};
     action.sa_handler = on_fatal_signal;
