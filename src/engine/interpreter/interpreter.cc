@@ -19,6 +19,7 @@ namespace {
 using namespace x86;
 
 constexpr u64 dr6_single_step = u64{1} << 14;
+constexpr u64 debugctl_branches = u64{1} << 1;  // BTF: TF traps at taken branches only
 
 class InterpreterVcpu final : public Vcpu {
  public:
@@ -241,17 +242,22 @@ void InterpreterVcpu::step_one() {
   if (cpu_.trace && cpu_.trace->instruction) cpu_.trace->instruction(get_state());
   cpu_.s.sti_shadow = cpu_.s.mov_ss_shadow = false;
   cpu_.step_trap_suppressed = false;
+  cpu_.other_flags &= ~rflags::rf;  // gone when the instruction completes; what IRET loads stays
 
   const i64 before = cpu_.remaining;
+  const u64 rip = cpu_.rip;
   Block* block = find_block(cpu_, 1, scratch_);
   if (block)
     execute(block);
   else
     cpu_.leave = Leave::fault;
   const bool retired = cpu_.remaining < before;
+  const bool again = cpu_.leave == Leave::restart;
+  if (resume && again) cpu_.other_flags |= rflags::rf;
+  const bool branched = block && !again && cpu_.rip != cpu_.wrap_rip(rip + block->length);
+  const bool step_trap = stepping && !cpu_.step_trap_suppressed && (branched || !(cpu_.s.debugctl & debugctl_branches));
   settle();
-  if (retired && resume) cpu_.other_flags &= ~rflags::rf;
-  if (retired && stepping && !cpu_.step_trap_suppressed) cpu_.pending_debug |= dr6_single_step;
+  if (retired && step_trap) cpu_.pending_debug |= dr6_single_step;
   if (shadow) cpu_.update_mode();
   if (retired && cpu_.pending_debug && !cpu_.s.mov_ss_shadow && cpu_.s.activity != Activity::shutdown) {
     const u64 bits = cpu_.pending_debug;

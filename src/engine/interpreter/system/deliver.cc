@@ -30,6 +30,7 @@ bool makes_double_fault(FaultClass first, FaultClass second) {
 
 constexpr u64 dr6_breakpoints = 0xf, dr6_general_detect = 1 << 13, dr6_task_switch = 1 << 15;
 constexpr u64 dr7_general_detect = 1 << 13;
+constexpr u64 debugctl_lbr_btf = 3;  // a debug exception turns them off, SDM vol. 3 §18.4
 
 // Registers that tell the handler what happened, before it is entered.
 void record(Cpu& cpu, const Event& event) {
@@ -114,7 +115,10 @@ void deliver(Cpu& cpu, EventKind kind, const Fault& fault) {
   cpu.in_delivery = false;
   if (cpu.leave == Leave::triple_fault) return;
   if (kind == EventKind::nmi) cpu.s.nmi_blocked = true;
-  if (is_debug(event)) cpu.s.dr[7] &= ~dr7_general_detect;
+  if (is_debug(event)) {
+    cpu.s.dr[7] &= ~dr7_general_detect;
+    cpu.s.debugctl &= ~debugctl_lbr_btf;
+  }
   deliver_task_trap(cpu);
 }
 
