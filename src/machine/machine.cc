@@ -76,7 +76,7 @@ Result<> Machine::build(MachineParts parts) {
     host_clock_ = TRY(HostClock::create(*loop_));
     clock = host_clock_.get();
   }
-  if (spec_.trace.any()) trace_ = TRY(Trace::create(spec_.trace, cpus));
+  if (spec_.trace.any()) trace_ = TRY(Trace::create(spec_.trace, cpus, *memory_));
 
   // A run that is to be repeated starts at the same date.
   constexpr i64 reproducible_epoch = 1'767'225'600;  // 2026-01-01
@@ -121,9 +121,11 @@ Result<Outcome> Machine::run() {
   TRY(start());
   for (;;) {
     const Request request = run_loop_->next_request();
-    if (auto outcome = TRY(act_on(request))) {
+    auto outcome = act_on(request);
+    if (!outcome || *outcome) {
       pause();
-      return std::move(*outcome);
+      if (!outcome) return std::unexpected(std::move(outcome.error()));
+      return std::move(**outcome);
     }
     resume();
   }
