@@ -312,8 +312,12 @@ TEST_F(Boot, Files) {
                     large = folder / "doppel-boot-test-large";
   const auto image = testing::bzimage();
   std::ofstream(kernel).write(reinterpret_cast<const char*>(image.data()), static_cast<std::streamsize>(image.size()));
-  std::ofstream{empty};
-  std::ofstream{large};
+  {
+    const std::ofstream created(empty);
+  }
+  {
+    const std::ofstream created(large);
+  }
   std::filesystem::resize_file(large, u64{1} << 40);
   EXPECT_TRUE(boot_kernel(*dma, {kernel, "", ""}, {layout, map, 0}));
   check("/nowhere/vmlinuz", "", "cannot open '/nowhere/vmlinuz': No such file");

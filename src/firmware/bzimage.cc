@@ -80,7 +80,7 @@ Result<BzImage> parse_bzimage(NamedBytes file) {
   const u64 header_end = std::min<u64>(setup::header + image[setup::jump_length], setup::header_end_limit);
   if (header_end < header_bytes_needed) return refuse("its header is shorter than its boot protocol says");
   const u64 xloadflags = protocol >= protocol_with_xloadflags ? load<u16>(image, setup::xloadflags) : 0;
-  const BzImage parsed{
+  BzImage parsed{
       .protocol = protocol,
       .kernel_version = version_of(image, setup_bytes),
       .setup_header = image.subspan(setup::header_begin, header_end - setup::header_begin),

@@ -104,7 +104,7 @@ Term path(std::string_view text) {
     out.push_back(static_cast<u8>(segments.size()));
   }
   for (const std::string_view segment : segments) {
-    CHECK(segment.size() >= 1 && segment.size() <= 4);
+    CHECK(!segment.empty() && segment.size() <= 4);
     for (unsigned i = 0; i < 4; ++i) out.push_back(static_cast<u8>(i < segment.size() ? segment[i] : '_'));
   }
   return out;
