@@ -72,6 +72,7 @@ struct Cpu {
   bool long64 = false;                 // in 64-bit mode
   bool user = false;                   // CPL 3
   u8 sse_fault = 0;  // the exception that an SSE instruction meets (#UD, #NM), or 0: CR0.EM, CR0.TS, CR4.OSFXSR
+  u8 avx_fault = 0;  // the same for AVX: CR4.OSXSAVE, XCR0, CR0.TS
   Leave leave = Leave::next_block;
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only

@@ -293,7 +293,9 @@ void InterpreterVcpu::state(state::Archive& archive) {
 
 class InterpreterEngine final : public Engine {
  public:
-  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options) { install_simd_probe(); }
+  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options), decoder_(options.cpu_model) {
+    install_simd_probe();
+  }
 
   std::string_view name() const override { return "interpreter"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {

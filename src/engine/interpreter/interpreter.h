@@ -5,11 +5,15 @@
 #include <memory>
 
 #include "engine/vcpu.h"
+#include "isa/x86/cpu_model.h"
 
 namespace doppel {
 
 struct InterpreterOptions {
   u64 block_cache_bytes = u64{24} << 20;  // decoded blocks of all vCPUs together
+  // No more than the host has, nor than is executed here.
+  x86::CpuModel cpu_model{"x86-64-v2",
+                          {x86::Feature::aes, x86::Feature::pclmulqdq, x86::Feature::rdrand, x86::Feature::rdseed}};
   bool repeatable = false;  // under an instruction clock: RDRAND and RDSEED depend on the instruction count alone
 };
 
