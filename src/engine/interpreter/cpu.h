@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/block.h"
 #include "engine/interpreter/flags.h"
 #include "engine/interpreter/op.h"
@@ -91,7 +92,7 @@ struct Cpu {
   u64 budget_start = 0;               // `remaining` and s.instruction_count belong together: see executed()
   std::atomic<u32> events{0};
   std::atomic<u8> sipi_vector{0};
-  alignas(16) u8 scratch[64] = {};  // slow-path operand values
+  alignas(32) u8 scratch[64] = {};  // slow-path operand values
   // What RDRAND and RDSEED give: the host's numbers, or under an instruction clock instruction_random (integer/random.h).
   u64 (*random)(Cpu& cpu, const Op* op) = host_random;
   RandomBuffer random_buffer;
@@ -105,6 +106,7 @@ struct Cpu {
   const unsigned count;
   Tlb tlbs;
   BlockCache blocks;
+  VectorStubs stubs;
   const TraceHooks* trace = nullptr;
   std::vector<u64> refused_msrs;  // already in the log: index, bit 32 for writes (system/msr_access.cc)
 

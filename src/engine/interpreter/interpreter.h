@@ -10,10 +10,8 @@
 namespace doppel {
 
 struct InterpreterOptions {
-  u64 block_cache_bytes = u64{24} << 20;  // decoded blocks of all vCPUs together
-  // No more than the host has, nor than is executed here.
-  x86::CpuModel cpu_model{"x86-64-v2",
-                          {x86::Feature::aes, x86::Feature::pclmulqdq, x86::Feature::rdrand, x86::Feature::rdseed}};
+  u64 block_cache_bytes = u64{24} << 20;            // decoded blocks of all vCPUs together
+  x86::CpuModel cpu_model = x86::host_cpu_model();  // no more than the host has
   bool repeatable = false;  // under an instruction clock: RDRAND and RDSEED depend on the instruction count alone
 };
 
