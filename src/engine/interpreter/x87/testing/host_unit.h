@@ -29,6 +29,12 @@ struct State {
   std::optional<u8> fault;  // vector
 };
 
+// CPUID is slow on virtual hosts: asked once.
+inline u64 host_xcr0() {
+  static const u64 value = x86::host_cpu_model().xcr0();
+  return value;
+}
+
 class HostUnit {
  public:
   HostUnit() {
@@ -69,7 +75,7 @@ class HostUnit {
     after.flags = flags & x86::rflags::status;
     after.rax = frame_->rax;
     after.rdx = frame_->rdx;
-    if (x86::host_features().has(x86::Feature::avx)) asm volatile("vzeroupper");
+    if (host_xcr0() & 4) asm volatile("vzeroupper");
     return after;
   }
 
@@ -91,7 +97,7 @@ class HostUnit {
     image.status = f.status;
     image.valid = f.valid;
     image.mxcsr = state.mxcsr;
-    image.xstate_bv = components & x86::host_cpu_model().xcr0();
+    image.xstate_bv = components & host_xcr0();
     for (unsigned i = 0; i < 8; ++i) {
       const x86::Float80& value = f.registers[physical(f, i)];
       image.st[i] = {value.significand, value.sign_exponent};
@@ -147,7 +153,7 @@ class GuestUnit {
       segment = {.limit = 0xffff'ffff, .selector = 0x18, .attributes = 0xc093};
     s.cr0 = x86::cr0::pe | x86::cr0::ne | x86::cr0::et;
     s.cr4 = x86::cr4::osfxsr | x86::cr4::osxsave;
-    s.xcr0 = x86::host_cpu_model().xcr0();
+    s.xcr0 = host_xcr0();
     s.efer = x86::efer::lme | x86::efer::lma;
     s.segments[x86::cs] = {.limit = 0xffff'ffff, .selector = 0x10, .attributes = 0xa09b};
     cpu.load_state(s);
