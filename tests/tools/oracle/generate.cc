@@ -462,12 +462,15 @@ bool same_in_64_bit_mode(const Decoder& decoder, const Drawn& drawn) {
   std::copy(drawn.c.code.begin(), drawn.c.code.end(), code.begin() + 1);
   Instruction in_64;
   if (decoder.decode(CodeMode::long64, std::span(code).first(15), in_64) != DecodeStatus::ok) return false;
-  if (in_64.mnemonic != in_32.mnemonic || in_64.length != in_32.length + 1 ||
-      in_64.operand_bytes != in_32.operand_bytes || in_64.immediate != in_32.immediate)
+  if (in_64.mnemonic != in_32.mnemonic || in_64.length != in_32.length + 1 || in_64.immediate != in_32.immediate)
     return false;
+  // VEX.W is part of the opcode, unless it gives the width of hidden general registers.
+  const bool width_matters = !in_32.vex.present || in_32.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI ||
+                             in_32.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM;
+  if (width_matters && in_64.operand_bytes != in_32.operand_bytes) return false;
   for (unsigned i = 0; i < 4; ++i) {
     const Operand &a = in_32.operands[i], &b = in_64.operands[i];
-    if (a.kind != b.kind || a.index != b.index || a.bytes != b.bytes) return false;
+    if (a.kind != b.kind || a.index != b.index || a.bytes != b.bytes || a.kind == OperandKind::segment) return false;
   }
   const MemoryOperand &a = in_32.memory, &b = in_64.memory;
   return a.base == b.base && a.index == b.index && a.scale == b.scale && a.address_bytes == b.address_bytes &&
