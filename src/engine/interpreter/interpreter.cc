@@ -299,6 +299,7 @@ class InterpreterEngine final : public Engine {
 
   std::string_view name() const override { return "interpreter"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
+    TRY(VectorStubs::check_host());
     constexpr u64 least = u64{4} << 20;
     const u64 share = std::max(least, options_.block_cache_bytes / std::max(1u, wiring.count));
     return std::make_unique<InterpreterVcpu>(wiring, decoder_, share, options_.repeatable);

@@ -108,6 +108,12 @@ void serialize() {
   __get_cpuid(0, &eax, &ebx, &ecx, &edx);
 }
 
+Fd make_arena(u64 bytes) {
+  Fd file(memfd_create("vector-stubs", MFD_CLOEXEC));
+  if (file && ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) file.reset();
+  return file;
+}
+
 }  // namespace
 
 StubShape stub_shape(const x86::Instruction& instruction) {
@@ -137,16 +143,26 @@ StubShape stub_shape(const x86::Instruction& instruction) {
   return shape;
 }
 
+u8* VectorStubs::map(int file, int protection) {
+  void* mapping = mmap(nullptr, arena_bytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0);
+  return mapping == MAP_FAILED ? nullptr : static_cast<u8*>(mapping);
+}
+
+Result<> VectorStubs::check_host() {
+  const Fd file = make_arena(arena_bytes);
+  if (!file) return fail_errno("cannot make memory for vector instructions");
+  u8* executable = map(file.get(), PROT_READ | PROT_EXEC);
+  if (!executable) return fail_errno("cannot map executable memory for vector instructions");
+  munmap(executable, arena_bytes);
+  return {};
+}
+
 VectorStubs::VectorStubs() {
-  const Fd file(memfd_create("vector-stubs", MFD_CLOEXEC));
-  CHECK(file && ftruncate(file.get(), arena_bytes) == 0);
-  const auto map = [&](int protection) {
-    void* mapping = mmap(nullptr, arena_bytes, protection, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
-    CHECK(mapping != MAP_FAILED);
-    return static_cast<u8*>(mapping);
-  };
-  writable_ = map(PROT_READ | PROT_WRITE);
-  executable_ = map(PROT_READ | PROT_EXEC);
+  const Fd file = make_arena(arena_bytes);
+  CHECK(file);
+  writable_ = map(file.get(), PROT_READ | PROT_WRITE);
+  executable_ = map(file.get(), PROT_READ | PROT_EXEC);
+  CHECK(writable_ && executable_);
 }
 
 VectorStubs::~VectorStubs() {

@@ -5,6 +5,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "base/result.h"
 #include "base/types.h"
 #include "isa/x86/instruction.h"
 
@@ -45,6 +46,8 @@ class VectorStubs {
  public:
   VectorStubs();
   ~VectorStubs();
+  // Whether this host lets a process map what a VectorStubs needs; without that making one is fatal.
+  static Result<> check_host();
   VectorStubs(const VectorStubs&) = delete;
   VectorStubs& operator=(const VectorStubs&) = delete;
 
@@ -58,6 +61,7 @@ class VectorStubs {
  private:
   static constexpr u64 arena_bytes = u64{4} << 20, slot_bytes = 64;
 
+  static u8* map(int file, int protection);  // nullptr: refused
   Stub write(u64 offset, StubShape shape);
 
   u8* writable_ = nullptr;
