@@ -46,6 +46,8 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --cpus many", 2, "--cpus: 'many' is not a number");
   check_refused("run --kernel x --engine kvm", 2, "--engine: 'kvm' does not exist yet: use auto or interpreter");
   check_refused("run --kernel x --engine warp", 2, "--engine: unknown engine 'warp': use auto or interpreter");
+  check_refused("run --kernel x --cpu-model 486", 2,
+                "--cpu-model: unknown model '486': use x86-64-v2, x86-64-v3 or max");
   check_refused("run --kernel x --nic tap", 2, "--nic: unknown network 'tap': only none is known");
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");

@@ -44,9 +44,10 @@ MachineCommand::MachineCommand(CLI::App& app) {
 Result<int> MachineCommand::execute() {
   MachineSpec spec = TRY(machine_.parse());
   const auto machine = TRY(make_machine(spec));
-  fmt::print("engine      {}\nclock       {}\nprocessors  {}\nmemory      {}\n", machine->engine().name(),
-             spec.clock == ClockMode::host ? "host" : "instructions", spec.board.cpus,
-             format_size(spec.board.memory_bytes));
+  const std::string features = x86::feature_names(spec.cpu_model.features);
+  fmt::print("engine      {}\nclock       {}\nprocessors  {}\ncpu model   {}{}\nmemory      {}\n",
+             machine->engine().name(), spec.clock == ClockMode::host ? "host" : "instructions", spec.board.cpus,
+             spec.cpu_model.name, features.empty() ? "" : " (" + features + ")", format_size(spec.board.memory_bytes));
   for (const DiskSpec& disk : spec.board.disks) {
     fmt::print("disk        {}{}{}\n", disk.path, disk.snapshot ? " (snapshot)" : "",
                disk.read_only ? " (read-only)" : "");

@@ -19,6 +19,9 @@ void MachineOptions::add_to(CLI::App& command) {
   text("--append", append, "Boot", "The kernel's command line, such as \"console=ttyS0\"");
   text("--memory", memory, "Hardware", "Guest memory, such as 512M or 4G");
   text("--cpus", cpus, "Hardware", "Number of processors, 1 to 8");
+  text("--cpu-model", cpu_model, "Hardware",
+       "What the processors are: x86-64-v2, x86-64-v3 (the psABI's levels, the same on every host) or max (everything "
+       "that this host has)");
   command
       .add_option(
           "--disk", disks,
@@ -74,6 +77,7 @@ Result<DiskSpec> parse_disk(std::string_view text) {
 Result<MachineSpec> MachineOptions::parse() const {
   MachineSpec spec;
   spec.engine = engine;
+  spec.cpu_model = TRY(x86::find_cpu_model(cpu_model, x86::host_features()));
   const auto bytes = parse_size(memory);
   if (!bytes) return usage_error("--memory: " + bytes.error().message);
   spec.board.memory_bytes = *bytes;

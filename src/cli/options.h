@@ -13,7 +13,8 @@ namespace doppel::cli {
 
 // Texts as they were given; parse() makes a spec of them and says which option is wrong.
 struct MachineOptions {
-  std::string engine = "auto", memory = "512M", cpus = "1", clock = "host", console = "serial", nic = "none";
+  std::string engine = "auto", cpu_model = "max", memory = "512M", cpus = "1", clock = "host", console = "serial",
+              nic = "none";
   std::string kernel, initrd, append;
   std::vector<std::string> disks;
   bool debug_exit = false;

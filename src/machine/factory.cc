@@ -9,10 +9,10 @@
 
 namespace doppel {
 
-Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproducible) {
+Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproducible, const x86::CpuModel& cpu_model) {
   if (name == "auto" || name == "interpreter") {
     if (name == "auto") log::info("engine: interpreter, the only one there is");
-    return make_interpreter({.repeatable = reproducible});
+    return make_interpreter({.cpu_model = cpu_model, .repeatable = reproducible});
   }
   for (const std::string_view planned : {"translator", "direct", "kvm"}) {
     if (name == planned)
@@ -22,8 +22,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproduc
 }
 
 Result<std::unique_ptr<Machine>> make_machine(const MachineSpec& spec) {
-  return Machine::create(
-      spec, {.engine = TRY(make_engine(spec.engine, spec.clock == ClockMode::instructions)), .board = pc::make_board});
+  auto engine = TRY(make_engine(spec.engine, spec.clock == ClockMode::instructions, spec.cpu_model));
+  return Machine::create(spec, {.engine = std::move(engine), .board = pc::make_board});
 }
 
 }  // namespace doppel

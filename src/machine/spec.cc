@@ -59,9 +59,9 @@ Result<TraceSpec> parse_trace(std::string_view text) {
 std::string fingerprint(const MachineSpec& spec) {
   const BoardSpec& board = spec.board;
   std::string text = fmt::format(
-      "cpus={}\nmemory={}\nkernel={}\ninitrd={}\nappend={}\nconsole={}\ndebug-exit={}\nclock={}\n", board.cpus,
-      board.memory_bytes, board.kernel, board.initrd, board.append,
-      board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
+      "cpus={}\ncpu-model={}:{}\nmemory={}\nkernel={}\ninitrd={}\nappend={}\nconsole={}\ndebug-exit={}\nclock={}\n",
+      board.cpus, spec.cpu_model.name, x86::feature_names(spec.cpu_model.features), board.memory_bytes, board.kernel,
+      board.initrd, board.append, board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
       spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
     text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "board/board.h"
+#include "isa/x86/cpu_model.h"
 
 namespace doppel {
 
@@ -29,6 +30,7 @@ struct TraceSpec {
 struct MachineSpec {
   BoardSpec board;
   std::string engine = "auto";
+  x86::CpuModel cpu_model = x86::host_cpu_model();
   ClockMode clock = ClockMode::host;
   bool no_reboot = false;         // a reset ends the machine
   std::string load;               // a saved machine to go on from, instead of booting

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "engine/interpreter/avx/vex.h"
 #include "engine/interpreter/cpu.h"
 
 namespace doppel::interpreter {
@@ -49,7 +50,7 @@ Binder binder_for(const Instruction& instruction) {
   const Tables& all = tables();
   const Binder vector = all.vector[instruction.mnemonic];
   const Binder general = all.general[instruction.mnemonic];
-  if (!general) return vector;
+  if (!general) return vector || !instruction.vex.present ? vector : bind_vex;
   return vector && has_vector_operand(instruction) ? vector : general;
 }
 
@@ -124,8 +125,6 @@ Binding bind(const Instruction& instruction, Op& op) {
   op.handler = binding.handler;
   return binding;
 }
-
-bool has_binding(Mnemonic mnemonic) { return tables().general[mnemonic] || tables().vector[mnemonic]; }
 
 void execute_invalid_opcode(Cpu& cpu, const Op* op) { return raise(cpu, op, invalid_opcode); }
 

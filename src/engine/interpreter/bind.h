@@ -29,13 +29,10 @@ std::span<const BindRow> string_rows();
 std::span<const BindRow> control_rows();
 std::span<const BindRow> system_rows();
 std::span<const BindRow> x87_rows();
-std::span<const BindRow> vector_rows();  // MMX and SSE; MOVSD and CMPSD are names of string instructions, too
+std::span<const BindRow> vector_rows();  // MMX, SSE, some of AVX; MOVSD and CMPSD are names of string instructions, too
 
 // Fills `op` and returns its binding; an instruction without a row gets the invalid-opcode handler.
 Binding bind(const x86::Instruction& instruction, Op& op);
-
-// Which mnemonics are bound (tests and the oracle walk them).
-bool has_binding(x86::Mnemonic mnemonic);
 
 void execute_invalid_opcode(Cpu& cpu, const Op* op);
 void execute_end_of_block(Cpu& cpu, const Op* op);  // the marker after a block's last instruction

@@ -1,5 +1,7 @@
 #include "engine/interpreter/cpu.h"
 
+#include "isa/x86/cpuid.h"
+
 namespace doppel::interpreter {
 
 using namespace x86;
@@ -36,6 +38,8 @@ void Cpu::set_rflags(u64 value) {
 
 namespace {
 
+constexpr u64 ymm_state = xcr0::sse | xcr0::avx;
+
 CodeMode code_mode(const Cpu& cpu) {
   const u16 attributes = cpu.s.segments[cs].attributes;
   const bool big = SegmentRegister::Big::get(attributes);
@@ -59,6 +63,9 @@ void Cpu::update_mode() {
   long64 = mode == CodeMode::long64;
   user = cpl() == 3;
   sse_fault = (s.cr0 & cr0::em) || !(s.cr4 & cr4::osfxsr) ? invalid_opcode : s.cr0 & cr0::ts ? device_not_available : 0;
+
+  const bool ymm = (s.cr4 & cr4::osxsave) && (s.xcr0 & ymm_state) == ymm_state;
+  avx_fault = !ymm ? invalid_opcode : s.cr0 & cr0::ts ? device_not_available : 0;
 
   if (const u64 now = translation_rules(s); now != rules) {
     rules = now;

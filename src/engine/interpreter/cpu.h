@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/block.h"
 #include "engine/interpreter/flags.h"
 #include "engine/interpreter/op.h"
@@ -72,6 +73,7 @@ struct Cpu {
   bool long64 = false;                 // in 64-bit mode
   bool user = false;                   // CPL 3
   u8 sse_fault = 0;  // the exception that an SSE instruction meets (#UD, #NM), or 0: CR0.EM, CR0.TS, CR4.OSFXSR
+  u8 avx_fault = 0;  // the same for AVX: CR4.OSXSAVE, XCR0, CR0.TS
   Leave leave = Leave::next_block;
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only
@@ -90,7 +92,7 @@ struct Cpu {
   u64 budget_start = 0;               // `remaining` and s.instruction_count belong together: see executed()
   std::atomic<u32> events{0};
   std::atomic<u8> sipi_vector{0};
-  alignas(16) u8 scratch[64] = {};  // slow-path operand values
+  alignas(32) u8 scratch[64] = {};  // slow-path operand values
   // What RDRAND and RDSEED give: the host's numbers, or under an instruction clock instruction_random (integer/random.h).
   u64 (*random)(Cpu& cpu, const Op* op) = host_random;
   RandomBuffer random_buffer;
@@ -104,6 +106,7 @@ struct Cpu {
   const unsigned count;
   Tlb tlbs;
   BlockCache blocks;
+  VectorStubs stubs;
   const TraceHooks* trace = nullptr;
   std::vector<u64> refused_msrs;  // already in the log: index, bit 32 for writes (system/msr_access.cc)
 

@@ -293,10 +293,13 @@ void InterpreterVcpu::state(state::Archive& archive) {
 
 class InterpreterEngine final : public Engine {
  public:
-  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options) { install_simd_probe(); }
+  explicit InterpreterEngine(const InterpreterOptions& options) : options_(options), decoder_(options.cpu_model) {
+    install_simd_probe();
+  }
 
   std::string_view name() const override { return "interpreter"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
+    TRY(VectorStubs::check_host());
     constexpr u64 least = u64{4} << 20;
     const u64 share = std::max(least, options_.block_cache_bytes / std::max(1u, wiring.count));
     return std::make_unique<InterpreterVcpu>(wiring, decoder_, share, options_.repeatable);

@@ -2,7 +2,10 @@
 
 #include <array>
 #include <bit>
+#include <string>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #include "isa/x86/paging.h"
 
@@ -21,17 +24,17 @@ constexpr u32 all = fpu | de | pse | tsc | msr | pae | mce | cx8 | apic | sep | 
 }  // namespace leaf1_edx
 
 namespace leaf1_ecx {
-constexpr u32 sse3 = 1 << 0, pclmulqdq = 1 << 1, ssse3 = 1 << 9, cx16 = 1 << 13, pcid = 1 << 17, sse41 = 1 << 19,
-              sse42 = 1 << 20, x2apic = 1 << 21, popcnt = 1 << 23, tsc_deadline = 1 << 24, aes = 1 << 25,
-              xsave = 1 << 26, osxsave = 1 << 27, rdrand = 1 << 30, hypervisor = 1u << 31;
-constexpr u32 all = sse3 | pclmulqdq | ssse3 | cx16 | pcid | sse41 | sse42 | x2apic | popcnt | tsc_deadline | aes |
-                    xsave | rdrand | hypervisor;  // osxsave: as CR4 says
+constexpr u32 sse3 = 1 << 0, ssse3 = 1 << 9, cx16 = 1 << 13, pcid = 1 << 17, sse41 = 1 << 19, sse42 = 1 << 20,
+              x2apic = 1 << 21, popcnt = 1 << 23, tsc_deadline = 1 << 24, xsave = 1 << 26, osxsave = 1 << 27,
+              hypervisor = 1u << 31;
+constexpr u32 all = sse3 | ssse3 | cx16 | pcid | sse41 | sse42 | x2apic | popcnt | tsc_deadline | xsave |
+                    hypervisor;  // osxsave: as CR4 says
 }  // namespace leaf1_ecx
 
 namespace leaf7_ebx {
-constexpr u32 fsgsbase = 1 << 0, tsc_adjust = 1 << 1, smep = 1 << 7, erms = 1 << 9, invpcid = 1 << 10, rdseed = 1 << 18,
-              smap = 1 << 20, clflushopt = 1 << 23;
-constexpr u32 all = fsgsbase | tsc_adjust | smep | erms | invpcid | rdseed | smap | clflushopt;
+constexpr u32 fsgsbase = 1 << 0, tsc_adjust = 1 << 1, smep = 1 << 7, erms = 1 << 9, invpcid = 1 << 10, smap = 1 << 20,
+              clflushopt = 1 << 23;
+constexpr u32 all = fsgsbase | tsc_adjust | smep | erms | invpcid | smap | clflushopt;
 }  // namespace leaf7_ebx
 namespace leaf7_ecx {
 constexpr u32 umip = 1 << 2;
@@ -68,11 +71,11 @@ constexpr u32 four(std::string_view text, std::size_t at) {
   return value;
 }
 constexpr std::string_view vendor = "GenuineIntel";
-constexpr std::string_view brand = "Doppel x86-64-v2 virtual processor";
 constexpr std::string_view hypervisor = "DoppelDoppel";
-static_assert(brand.size() < 48);
 
-constexpr CpuidResult brand_part(std::size_t at) {
+// Leaves 80000002H to 80000004H: 48 bytes of text, from `at` on.
+CpuidResult brand_part(const CpuModel& model, std::size_t at) {
+  const std::string brand = fmt::format("Doppel {} virtual processor", model.name);
   return {four(brand, at), four(brand, at + 4), four(brand, at + 8), four(brand, at + 12)};
 }
 
@@ -81,7 +84,6 @@ constexpr CpuidResult cache(u32 type, u32 level, u32 ways, u32 sets) {
   return {type | level << 5 | 1 << 8, 63 | (ways - 1) << 22, sets - 1, 0};
 }
 
-constexpr u32 xsave_bytes = 512 + 64;  // legacy area and header: x87 and SSE need no more
 constexpr u32 last_basic = 0x16, last_hypervisor = 0x4000'0010, last_extended = 0x8000'0008;
 constexpr u32 any_subleaf = ~u32{0};
 
@@ -103,8 +105,6 @@ constexpr std::array table{
     Leaf{6, any_subleaf, {leaf6_arat, 0, 0, 0}},
     Leaf{7, 0, {2 /* last subleaf */, leaf7_ebx::all, leaf7_ecx::umip, leaf7_edx::all}},
     Leaf{7, 2, {0, 0, 0, leaf7_2_edx::bhi_ctrl}},
-    Leaf{0xd, 0, {static_cast<u32>(supported_xcr0), xsave_bytes, xsave_bytes, 0}},
-    Leaf{0xd, 1, {leaf_d1_eax::xsaveopt | leaf_d1_eax::xsavec, xsave_bytes, 0, 0}},
     Leaf{0x15, any_subleaf, {1, 1, static_cast<u32>(tsc_hertz), 0}},
     Leaf{0x16, any_subleaf, {1000, 1000, 100, 0}},
     Leaf{0x4000'0000, any_subleaf, {last_hypervisor, four(hypervisor, 0), four(hypervisor, 4), four(hypervisor, 8)}},
@@ -115,9 +115,6 @@ constexpr std::array table{
          {0, 0, extended1_ecx::lahf,
           extended1_edx::syscall | extended1_edx::nx | extended1_edx::page1g | extended1_edx::rdtscp |
               extended1_edx::lm}},
-    Leaf{0x8000'0002, any_subleaf, brand_part(0)},
-    Leaf{0x8000'0003, any_subleaf, brand_part(16)},
-    Leaf{0x8000'0004, any_subleaf, brand_part(32)},
     Leaf{0x8000'0006, any_subleaf, {0, 0, 1024 << 16 | 8 << 12 | 64, 0}},  // L2: 1024 KiB, 16 ways, 64-byte lines
     Leaf{0x8000'0007, any_subleaf, {0, 0, 0, extended7_invariant_tsc}},
     Leaf{0x8000'0008, any_subleaf, {linear_address_bits << 8 | physical_address_bits, 0, 0, 0}},
@@ -127,6 +124,18 @@ CpuidResult lookup(u32 leaf, u32 subleaf) {
   for (const Leaf& each : table)
     if (each.leaf == leaf && (each.subleaf == any_subleaf || each.subleaf == subleaf)) return each.value;
   return {};
+}
+
+// Leaf 0DH: the XSAVE area. The compacted format puts the AVX component where the standard one has it.
+CpuidResult extended_state(const CpuidInput& input, u32 subleaf) {
+  const u64 supported = input.model.xcr0();
+  const u32 enabled_bytes = xsave_bytes(input.xcr0);
+  switch (subleaf) {
+    case 0: return {static_cast<u32>(supported), enabled_bytes, xsave_bytes(supported), 0};
+    case 1: return {leaf_d1_eax::xsaveopt | leaf_d1_eax::xsavec, enabled_bytes, 0, 0};
+    case 2: return supported & xcr0::avx ? CpuidResult{avx_component_bytes, avx_component_offset, 0, 0} : CpuidResult{};
+    default: return {};
+  }
 }
 
 u32 apic_id_bits(unsigned count) { return static_cast<u32>(std::bit_width(count - 1)); }
@@ -149,6 +158,7 @@ CpuidResult cpuid(const CpuidInput& input, u32 leaf, u32 subleaf) {
   if (!known_range) leaf = last_basic;
 
   CpuidResult result = lookup(leaf, subleaf);
+  add_features(input.model.features, leaf, subleaf, result);
   const u32 apic_ids = 1u << apic_id_bits(input.count);
   switch (leaf) {
     case 1:
@@ -162,6 +172,10 @@ CpuidResult cpuid(const CpuidInput& input, u32 leaf, u32 subleaf) {
       if (subleaf == 3) result.eax |= (apic_ids - 1) << 14;  // threads that share the cache
       break;
     case 0xb: return topology(input, subleaf);
+    case 0xd: return extended_state(input, subleaf);
+    case 0x8000'0002:
+    case 0x8000'0003:
+    case 0x8000'0004: return brand_part(input.model, 16 * (leaf - 0x8000'0002));
     default: break;
   }
   return result;

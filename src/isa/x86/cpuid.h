@@ -1,8 +1,9 @@
-// What CPUID answers: one table for the processor model "Doppel x86-64-v2". Intel SDM vol. 2 "CPUID", edition 085.
+// What CPUID answers: one table, and the bits of the CPU model (cpu_model.h). Intel SDM vol. 2 "CPUID", edition 085.
 // A feature is listed here exactly when the engines execute it.
 #pragma once
 
 #include "base/types.h"
+#include "isa/x86/cpu_model.h"
 
 namespace doppel::x86 {
 
@@ -16,6 +17,7 @@ struct CpuidInput {
   unsigned count = 1;    // processors: the cores of one package, one thread each
   bool osxsave = false;  // CR4.OSXSAVE
   u64 xcr0 = 1;
+  CpuModel model{};
 };
 
 // A leaf beyond the last basic or extended one answers as the last basic leaf does.
@@ -25,6 +27,14 @@ CpuidResult cpuid(const CpuidInput& input, u32 leaf, u32 subleaf);
 constexpr u32 processor_signature = 0x0006'06af;
 constexpr u64 tsc_hertz = 1'000'000'000;     // leaf 15H: the crystal, and the ratio is 1
 constexpr u64 apic_timer_hertz = tsc_hertz;  // the local APIC timer runs from the crystal
-constexpr u64 supported_xcr0 = 3;            // x87, SSE
+
+// State components and the area that XSAVE gives them, Intel SDM vol. 1 §13.4.
+namespace xcr0 {
+constexpr u64 x87 = 1 << 0, sse = 1 << 1, avx = 1 << 2;
+}
+constexpr u32 avx_component_offset = 512 + 64, avx_component_bytes = 256;
+constexpr u32 xsave_bytes(u64 components) {
+  return avx_component_offset + (components & xcr0::avx ? avx_component_bytes : 0);
+}
 
 }  // namespace doppel::x86

@@ -26,7 +26,29 @@ TEST(Cpuid, Names) {
     const CpuidResult part = cpuid({}, leaf, 0);
     for (u32 word : {part.eax, part.ebx, part.ecx, part.edx}) brand.append(reinterpret_cast<const char*>(&word), 4);
   }
-  EXPECT_STREQ(brand.c_str(), "Doppel x86-64-v2 virtual processor");
+  EXPECT_STREQ(brand.c_str(), "Doppel max virtual processor");
+}
+
+TEST(Cpuid, BaselineHasNoOptionalFeature) {
+  const CpuidInput baseline{.xcr0 = 3, .model = {"x86-64-v2", {}}};
+  EXPECT_EQ(cpuid(baseline, 1, 0).ecx, 0x85ba'2201u);
+  EXPECT_EQ(cpuid(baseline, 7, 0).ebx, 0x0090'0683u);
+  EXPECT_EQ(cpuid(baseline, 7, 0).ecx, 4u);
+  EXPECT_EQ(cpuid(baseline, 0x8000'0001, 0).ecx, 1u);
+  EXPECT_EQ(cpuid(baseline, 0xd, 0).eax, 3u);
+  EXPECT_EQ(cpuid(baseline, 0xd, 0).ecx, 576u);
+  EXPECT_EQ(cpuid(baseline, 0xd, 2).eax, 0u);
+}
+
+TEST(Cpuid, ExtendedStateFollowsXcr0) {
+  const CpuidResult off = cpuid({.xcr0 = 3}, 0xd, 0), on = cpuid({.xcr0 = 7}, 0xd, 0);
+  EXPECT_EQ(off.eax, 7u);
+  EXPECT_EQ(off.ebx, 576u);
+  EXPECT_EQ(on.ebx, 832u);
+  EXPECT_EQ(off.ecx, 832u);
+  EXPECT_EQ(cpuid({.xcr0 = 7}, 0xd, 1).ebx, 832u);
+  EXPECT_EQ(cpuid({}, 0xd, 2).eax, 256u);
+  EXPECT_EQ(cpuid({}, 0xd, 2).ebx, 576u);
 }
 
 TEST(Cpuid, SignatureNamesFamily6Model6a) {
@@ -37,15 +59,16 @@ TEST(Cpuid, SignatureNamesFamily6Model6a) {
 
 TEST(Cpuid, FeatureWords) {
   const CpuidResult one = cpuid({}, 1, 0);
-  EXPECT_EQ(one.ecx, 0xc7ba'2203u & ~(1u << 22));  // no MOVBE, no OSXSAVE yet
+  EXPECT_EQ(one.ecx, 0xf7fa'3203u);  // no OSXSAVE yet
   EXPECT_EQ(one.edx, 0x0f8b'fbfdu | 1u << 12 | 1u << 14);
   EXPECT_EQ(cpuid({.osxsave = true}, 1, 0).ecx, one.ecx | 1u << 27);
   const CpuidResult seven = cpuid({}, 7, 0);
-  EXPECT_EQ(seven.ebx, 0x0094'0683u);
-  EXPECT_EQ(seven.ecx, 4u);
+  EXPECT_EQ(seven.ebx, 0x209c'07abu);
+  EXPECT_EQ(seven.ecx, 0x704u);
   EXPECT_EQ(seven.edx, 0xac00'0000u);
   EXPECT_EQ(cpuid({}, 7, 1).ebx, 0u);
   EXPECT_EQ(cpuid({}, 7, 2).edx, 1u << 4);
+  EXPECT_EQ(cpuid({}, 0x8000'0001, 0).ecx, 0x21u);
   EXPECT_EQ(cpuid({}, 0x8000'0001, 0).edx, 0x2c10'0800u);
   EXPECT_EQ(cpuid({}, 0x8000'0007, 0).edx, 0x100u);
   EXPECT_EQ(cpuid({}, 0x8000'0008, 0).eax, 0x3028u);

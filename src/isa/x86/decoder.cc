@@ -73,6 +73,16 @@ void drop_absent_base(const ZydisDecodedInstructionRaw& raw, MemoryOperand& memo
   memory.displacement = raw.disp.value;
 }
 
+VexField vex_field(ZydisOperandEncoding encoding) {
+  switch (encoding) {
+    case ZYDIS_OPERAND_ENCODING_MODRM_REG: return VexField::reg;
+    case ZYDIS_OPERAND_ENCODING_MODRM_RM: return VexField::rm;
+    case ZYDIS_OPERAND_ENCODING_NDSNDD: return VexField::vvvv;
+    case ZYDIS_OPERAND_ENCODING_IS4: return VexField::is4;
+    default: return VexField::none;
+  }
+}
+
 void take_operands(const ZydisDecodedInstructionRaw& raw, const ZydisDecodedOperand* operands, u8 count,
                    Instruction& out) {
   bool first_immediate = true;
@@ -98,6 +108,9 @@ void take_operands(const ZydisDecodedInstructionRaw& raw, const ZydisDecodedOper
         break;
       default: break;
     }
+    to.read = from.actions & ZYDIS_OPERAND_ACTION_MASK_READ;
+    to.written = from.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    if (out.vex.present) to.field = vex_field(from.encoding);
   }
 }
 
@@ -126,6 +139,8 @@ void compact(const ZydisDecodedInstruction& from, Instruction& out) {
   out.memory.segment = hidden_operand_segment(from.attributes);
   out.memory.address_bytes = out.address_bytes;
   out.modrm = static_cast<u8>(from.raw.modrm.mod << 6 | from.raw.modrm.reg << 3 | from.raw.modrm.rm);
+  if (from.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+    out.vex = {.present = true, .w = from.raw.vex.W != 0, .l = from.raw.vex.L != 0, .pp = from.raw.vex.pp};
 }
 
 // F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. Zydis 4.0 takes it for PAUSE.
@@ -157,14 +172,19 @@ FlagEffects flag_effects(const ZydisDecodedInstruction& from) {
 
 }  // namespace
 
-Decoder::Decoder() {
+Decoder::Decoder(const CpuModel& model) : model_(model) {
   for (std::size_t i = 0; i < decoders_.size(); ++i) {
     ZydisDecoder& decoder = decoders_[i];
     CHECK(ZYAN_SUCCESS(ZydisDecoderInit(&decoder, machine_modes[i].mode, machine_modes[i].stack)));
     // Encodings that mean something older (NOP, BSR, BSF) on a CPU without the extension.
-    for (ZydisDecoderMode extension : {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT,
-                                       ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_CLDEMOTE})
-      CHECK(ZYAN_SUCCESS(ZydisDecoderEnableMode(&decoder, extension, ZYAN_FALSE)));
+    const auto allow = [&](ZydisDecoderMode extension, bool allowed) {
+      CHECK(ZYAN_SUCCESS(ZydisDecoderEnableMode(&decoder, extension, allowed ? ZYAN_TRUE : ZYAN_FALSE)));
+    };
+    allow(ZYDIS_DECODER_MODE_MPX, false);
+    allow(ZYDIS_DECODER_MODE_CET, false);
+    allow(ZYDIS_DECODER_MODE_CLDEMOTE, false);
+    allow(ZYDIS_DECODER_MODE_LZCNT, model.has(Feature::lzcnt));
+    allow(ZYDIS_DECODER_MODE_TZCNT, model.has(Feature::bmi1));
   }
 }
 
@@ -178,7 +198,10 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   if (status == ZYDIS_STATUS_NO_MORE_DATA)
     return available == ZYDIS_MAX_INSTRUCTION_LENGTH ? DecodeStatus::too_long : DecodeStatus::need_more_bytes;
   if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) return DecodeStatus::too_long;
-  if (!ZYAN_SUCCESS(status) || !is_supported(decoded.meta.isa_set)) return DecodeStatus::invalid;
+  if (!ZYAN_SUCCESS(status) || !is_supported(model_, decoded.meta.isa_set, decoded.mnemonic))
+    return DecodeStatus::invalid;
+  // Real and virtual-8086 mode know no VEX (SDM vol. 2 §2.4).
+  if (mode == CodeMode::real16 && decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX) return DecodeStatus::invalid;
 
   ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT_VISIBLE];
   const u8 count = std::min<u8>(decoded.operand_count_visible, 4);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/types.h"
+#include "isa/x86/cpu_model.h"
 #include "isa/x86/instruction.h"
 
 namespace doppel::x86 {
@@ -31,7 +32,9 @@ struct FlagEffects {
 
 class Decoder {
  public:
-  Decoder();
+  explicit Decoder(const CpuModel& model = {});  // by default with every extension there is
+
+  const CpuModel& model() const { return model_; }
 
   // At most the first 15 bytes are looked at. On `ok`, `instruction` is whole.
   // `effects`, if asked for, gets what the instruction does to the flags.
@@ -39,6 +42,7 @@ class Decoder {
                       FlagEffects* effects = nullptr) const;
 
  private:
+  CpuModel model_;
   std::array<ZydisDecoder, 6> decoders_;
 };
 

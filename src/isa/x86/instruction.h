@@ -26,10 +26,21 @@ enum class OperandKind : u8 {
   far_pointer,  // immediate = offset, immediate2 = selector
 };
 
+// The part of a VEX encoding that names an operand; legacy encodings leave it `none`.
+enum class VexField : u8 {
+  none,
+  reg /* ModRM.reg */,
+  rm /* ModRM.rm, register or memory */,
+  vvvv,
+  is4 /* immediate bits 4–7 */
+};
+
 struct Operand {
   OperandKind kind = OperandKind::none;
   u8 index = 0;
   u8 bytes = 0;  // width of this operand; 10 for 80-bit memory
+  VexField field = VexField::none;
+  bool read = false, written = false;  // perhaps only under a condition
 };
 
 struct MemoryOperand {
@@ -37,11 +48,19 @@ struct MemoryOperand {
   static constexpr u8 rip = 0xfe;  // displacement is from the end of the instruction
 
   u8 base = none;   // GPR number, rip or none
-  u8 index = none;  // GPR number or none
+  u8 index = none;  // GPR number or none; of a gather (VSIB) the vector register's
   u8 scale = 0;     // log2: 0–3
   Segment segment = ds;
   u8 address_bytes = 8;  // effective address size: 2, 4 or 8
   i64 displacement = 0;
+};
+
+// What a VEX prefix says besides naming registers.
+struct VexPrefix {
+  bool present = false;
+  bool w = false;
+  bool l = false;  // 256 bits
+  u8 pp = 0;       // implied prefix: none, 66, F3, F2
 };
 
 struct Instruction {
@@ -62,6 +81,7 @@ struct Instruction {
   u8 opcode_map = 0;  // 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
   u8 opcode = 0;
   u8 modrm = 0;
+  VexPrefix vex{};
 
   bool has_memory() const {
     for (const Operand& operand : operands)

@@ -26,6 +26,7 @@ struct Registers {
   u64 rip;
   u64 rflags;
   alignas(16) std::array<u8, 512> fx;  // FXSAVE64 image: x87, MXCSR, XMM
+  std::array<u64, 32> ymm_high;        // the upper halves of YMM0–15
 };
 
 struct Outcome {
@@ -42,9 +43,10 @@ struct Case {
   std::array<u8, 16> code;
   u8 code_length;
   bool compat32;
-  bool repeats;     // a REP string instruction: single-stepping stops after each element
-  u32 data_seed;    // where in the pattern pool the data area's contents start
-  u16 patch_count;  // 8-byte words written over the pattern
+  bool native_in_64;  // the host executes the 32-bit instruction in 64-bit mode, after an address-size prefix
+  bool repeats;       // a REP string instruction: single-stepping stops after each element
+  u32 data_seed;      // where in the pattern pool the data area's contents start
+  u16 patch_count;    // 8-byte words written over the pattern
   std::array<u16, 4> patch_offset;
   std::array<u64, 4> patch_value;
 };

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "isa/x86/cpu_model.h"
 #include "memory/physical_memory.h"
 
 namespace doppel::oracle {
@@ -63,12 +64,13 @@ SegmentRegister flat(u16 selector, u16 attributes, u64 base = 0) {
 
 constexpr u16 user_code64 = 0xa0fb, user_code32 = 0xc0fb, user_data = 0xc0f3;
 
-X86State user_state(bool compat32) {
+X86State user_state(bool compat32, u64 xcr0) {
   X86State s;
   x86::reset(s);
   s.cr0 = cr0::pe | cr0::mp | cr0::et | cr0::ne | cr0::wp | cr0::am | cr0::pg;
   s.cr3 = pml4;
   s.cr4 = cr4::pae | cr4::osfxsr | cr4::osxmmexcpt | cr4::fsgsbase | cr4::osxsave;
+  s.xcr0 = xcr0;
   s.efer = efer::sce | efer::lme | efer::lma | efer::nxe;
   s.segments[cs] = compat32 ? flat(0x23, user_code32) : flat(0x33, user_code64);
   s.segments[ss] = s.segments[ds] = s.segments[es] = flat(0x2b, user_data);
@@ -114,11 +116,20 @@ void fpu_to_image(const X86State& s, std::array<u8, 512>& image) {
   for (unsigned i = 0; i < 16; ++i) std::memcpy(&image[fx::xmm0 + 16 * i], s.vectors[i].words.data(), 16);
 }
 
+void ymm_from_registers(const Registers& registers, X86State& s) {
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(&s.vectors[i].words[2], &registers.ymm_high[2 * i], 16);
+}
+
+void ymm_to_registers(const X86State& s, Registers& registers) {
+  for (unsigned i = 0; i < 16; ++i) std::memcpy(&registers.ymm_high[2 * i], &s.vectors[i].words[2], 16);
+}
+
 void registers_from_state(const X86State& s, Registers& registers) {
   registers.gpr = s.gpr;
   registers.rip = s.rip;
   registers.rflags = s.rflags & ~(rflags::tf | rflags::rf);
   fpu_to_image(s, registers.fx);
+  ymm_to_registers(s, registers);
 }
 
 }  // namespace
@@ -127,6 +138,7 @@ struct EmulatedCpu::Parts {
   Bus ports{0x10000};
   Bus mmio{u64{1} << 40};
   std::unique_ptr<PhysicalMemory> memory;
+  const u64 xcr0 = host_cpu_model().xcr0();
   StillClock clock;
   NoInterrupts interrupts;
   std::unique_ptr<Vcpu> vcpu;
@@ -160,11 +172,12 @@ void EmulatedCpu::run(const Case& c, Outcome& outcome) {
   dma.write(code_physical + (c.registers.rip - code_base), c.code.data(), c.code_length);
   fill_data(parts.memory->ram() + data_physical, pool_.data(), c);
 
-  X86State s = user_state(c.compat32);
+  X86State s = user_state(c.compat32, parts.xcr0);
   s.gpr = c.registers.gpr;
   s.rip = c.registers.rip;
   s.rflags = c.registers.rflags;
   fpu_from_image(c.registers.fx, s);
+  ymm_from_registers(c.registers, s);
   parts.vcpu->set_state(s);
   outcome.vector = no_vector;
   outcome.error_code = 0;

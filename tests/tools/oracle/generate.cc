@@ -1,6 +1,7 @@
 #include "generate.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace doppel::oracle {
@@ -171,18 +172,54 @@ u64 data_address(Random& random) {
   }
 }
 
+bool is_gather(const Instruction& instruction) {
+  switch (instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_VGATHERDPS:
+    case ZYDIS_MNEMONIC_VGATHERDPD:
+    case ZYDIS_MNEMONIC_VGATHERQPS:
+    case ZYDIS_MNEMONIC_VGATHERQPD:
+    case ZYDIS_MNEMONIC_VPGATHERDD:
+    case ZYDIS_MNEMONIC_VPGATHERDQ:
+    case ZYDIS_MNEMONIC_VPGATHERQD:
+    case ZYDIS_MNEMONIC_VPGATHERQQ: return true;
+    default: return false;
+  }
+}
+
+bool has_dword_indices(Mnemonic m) {
+  return m == ZYDIS_MNEMONIC_VGATHERDPS || m == ZYDIS_MNEMONIC_VGATHERDPD || m == ZYDIS_MNEMONIC_VPGATHERDD ||
+         m == ZYDIS_MNEMONIC_VPGATHERDQ;
+}
+
+// Indices near zero, of either sign; now and then anything.
+void aim_gather(Drawn& drawn, Random& random) {
+  if (random.chance(5)) return;
+  const u8 index = drawn.instruction.memory.index;
+  const auto small = [&] { return random.below(64) - 32; };
+  u64 words[4];
+  for (u64& word : words)
+    word = has_dword_indices(drawn.instruction.mnemonic) ? static_cast<u32>(small()) | small() << 32 : small();
+  Registers& registers = drawn.c.registers;
+  std::memcpy(&registers.fx[fx::xmm0 + 16 * index], words, 16);
+  std::memcpy(&registers.ymm_high[2 * index], words + 2, 16);
+}
+
 void aim_memory(const MemoryOperand& memory, u64 target, bool gs, Drawn& drawn, Random& random,
                 unsigned displacement_at, unsigned displacement_bytes) {
   if (gs) target -= user_gs_base;
   auto& gpr = drawn.c.registers.gpr;
   u64 offset = static_cast<u64>(memory.displacement);
-  if (memory.index != MemoryOperand::none) {
-    if (memory.index != memory.base) gpr[memory.index] = random.chance(70) ? random.below(64) : integer_value(random);
+  if (is_gather(drawn.instruction)) {
+    aim_gather(drawn, random);
+  } else if (memory.index != MemoryOperand::none) {
+    // RSP stays a place for a stack: some hypervisors take no other.
+    const bool small = memory.base == rsp || random.chance(70);
+    if (memory.index != memory.base) gpr[memory.index] = small ? random.below(64) : integer_value(random);
     offset += gpr[memory.index] << memory.scale;
   }
   if (memory.base < 16) {
-    gpr[memory.base] = memory.index == memory.base ? (target - static_cast<u64>(memory.displacement)) >> memory.scale
-                                                   : target - offset;
+    const bool same = memory.index == memory.base && !is_gather(drawn.instruction);
+    gpr[memory.base] = same ? (target - static_cast<u64>(memory.displacement)) >> memory.scale : target - offset;
     return;
   }
   if (displacement_bytes != 4) return;  // 16-bit addressing never reaches the data
@@ -199,27 +236,51 @@ struct Encoding {
   bool gs = false;
 };
 
-Encoding encode(const Template& t, bool long64, Random& random, Case& c) {
-  Encoding encoding;
-  unsigned n = 0;
-  const auto add = [&](u64 byte) { c.code[n++] = static_cast<u8>(byte); };
-  encoding.gs = long64 && random.chance(3);
-  if (encoding.gs) add(0x65);
-  if (t.memory && random.chance(4)) add(0xf0);
-  const bool string = t.map == 0 && ((t.opcode >= 0xa4 && t.opcode <= 0xa7) || (t.opcode >= 0xaa && t.opcode <= 0xaf));
-  if (string && !t.prefix && random.chance(60)) add(random.chance(60) ? 0xf3 : 0xf2);
-  if (long64 && random.chance(5)) add(0x67);
+// In 32-bit code R and X are fixed (else it would be LES or LDS), B and the upper bit of vvvv mean nothing.
+void add_vex(const Template& t, bool long64, Random& random, auto add) {
+  const u8 pp = t.prefix == 0x66 ? 1 : t.prefix == 0xf3 ? 2 : t.prefix == 0xf2 ? 3 : 0;
+  const u64 vvvv = t.has_vvvv ? random.below(16) | (long64 ? 0 : 8) : 15;
+  const u64 rest = vvvv << 3 | (t.l ? 4 : 0) | pp;
+  const u64 inverted_r = long64 && random.chance(40) ? 0 : 0x80;
+  if (t.map == 1 && !t.wide && random.chance(50)) {
+    add(0xc5);
+    add(inverted_r | rest);
+    return;
+  }
+  const u64 inverted_xb = long64 && random.chance(40) ? random.below(4) << 5 : 0x60;
+  add(0xc4);
+  add(inverted_r | inverted_xb | t.map);
+  add((t.wide ? 0x80 : 0) | rest);
+}
+
+void add_legacy(const Template& t, bool long64, Random& random, auto add) {
   if (t.prefix) add(t.prefix);
   const u8 rex = static_cast<u8>((t.wide ? 8 : 0) | (random.chance(40) ? random.below(8) : 0));
   if (long64 && (t.wide || rex || random.chance(10))) add(0x40 | rex);
   if (t.map >= 1) add(0x0f);
   if (t.map == 2) add(0x38);
   if (t.map == 3) add(0x3a);
+}
+
+Encoding encode(const Template& t, bool long64, Random& random, Case& c) {
+  Encoding encoding;
+  unsigned n = 0;
+  const auto add = [&](u64 byte) { c.code[n++] = static_cast<u8>(byte); };
+  encoding.gs = long64 && random.chance(3);
+  if (encoding.gs) add(0x65);
+  if (t.memory && !t.vex && random.chance(4)) add(0xf0);
+  const bool string = t.map == 0 && ((t.opcode >= 0xa4 && t.opcode <= 0xa7) || (t.opcode >= 0xaa && t.opcode <= 0xaf));
+  if (string && !t.prefix && random.chance(60)) add(random.chance(60) ? 0xf3 : 0xf2);
+  if (long64 && random.chance(5)) add(0x67);
+  if (t.vex)
+    add_vex(t, long64, random, add);
+  else
+    add_legacy(t, long64, random, add);
   add(t.opcode);
   if (!t.memory) {
     add(0xc0 | t.reg << 3 | t.rm);
   } else {
-    const u64 mod = random.below(3), rm = random.below(8);
+    const u64 mod = random.below(3), rm = t.vsib ? 4 : random.below(8);
     add(mod << 6 | u64{t.reg} << 3 | rm);
     u64 base = rm;
     if (rm == 4) {
@@ -296,6 +357,7 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
     const u8 offset = instruction.operands[1].index;
     if (offset != instruction.memory.base && offset != instruction.memory.index) gpr[offset] = random.below(400) - 100;
   }
+  drawn.c.repeats |= is_gather(instruction);  // single-stepping may stop at an element that is about to fault
   switch (m) {
     case ZYDIS_MNEMONIC_CMPXCHG:
       if (instruction.has_memory() && random.chance(50)) patch(drawn.c, target, gpr[rax]);
@@ -309,6 +371,7 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
         patch(drawn.c, target + 8, gpr[rdx]);
       }
       break;
+    case ZYDIS_MNEMONIC_VLDMXCSR:
     case ZYDIS_MNEMONIC_LDMXCSR:  // bit 17 is reserved here and AMD's misaligned mode there
       patch(drawn.c, target, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff'ffff'0000'ffff));
       break;
@@ -317,6 +380,7 @@ void prepare(Drawn& drawn, u64 target, Random& random) {
       patch(drawn.c, target + fx::mxcsr, random.next() & (random.chance(20) ? ~(u64{1} << 17) : 0xffff));
       break;
     case ZYDIS_MNEMONIC_XLAT: gpr[rbx] = data_address(random); break;
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
     case ZYDIS_MNEMONIC_MASKMOVDQU:
     case ZYDIS_MNEMONIC_MASKMOVQ:
       gpr[rdi] = data_base + random.below(data_bytes - 16);
@@ -351,6 +415,7 @@ bool differs_between_processors(const Drawn& drawn) {
     case ZYDIS_MNEMONIC_LOOPNE:
       if (has_prefix(0xf2) || has_prefix(0xf3)) return true;  // reserved
       break;
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
     case ZYDIS_MNEMONIC_MASKMOVDQU:
     case ZYDIS_MNEMONIC_MASKMOVQ: return has_prefix(0x65);          // their address is chosen for the data segment
     case ZYDIS_MNEMONIC_CVTPI2PS: return instruction.has_memory();  // whether this form enters MMX state
@@ -370,6 +435,48 @@ bool differs_between_processors(const Drawn& drawn) {
   return !drawn.c.compat32 && (branches || returns || indirect) && has_prefix(0x66);
 }
 
+// Instructions that the stack's, a branch's or the register file's width is part of.
+bool follows_code_width(const Instruction& instruction) {
+  if (instruction.operands[0].kind == OperandKind::immediate) return true;
+  switch (instruction.mnemonic) {
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP:
+    case ZYDIS_MNEMONIC_CALL:
+    case ZYDIS_MNEMONIC_JMP:
+    case ZYDIS_MNEMONIC_RET:
+    case ZYDIS_MNEMONIC_ENTER:
+    case ZYDIS_MNEMONIC_LEAVE:
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_VZEROALL:
+    case ZYDIS_MNEMONIC_VZEROUPPER: return true;
+    default: return false;
+  }
+}
+
+// Whether 64-bit mode has the same instruction with the same operands behind an address-size prefix.
+bool same_in_64_bit_mode(const Decoder& decoder, const Drawn& drawn) {
+  const Instruction& in_32 = drawn.instruction;
+  if (follows_code_width(in_32)) return false;
+  std::array<u8, 17> code{0x67};
+  std::copy(drawn.c.code.begin(), drawn.c.code.end(), code.begin() + 1);
+  Instruction in_64;
+  if (decoder.decode(CodeMode::long64, std::span(code).first(15), in_64) != DecodeStatus::ok) return false;
+  if (in_64.mnemonic != in_32.mnemonic || in_64.length != in_32.length + 1 || in_64.immediate != in_32.immediate)
+    return false;
+  // VEX.W is part of the opcode, unless it gives the width of hidden general registers.
+  const bool width_matters = !in_32.vex.present || in_32.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRI ||
+                             in_32.mnemonic == ZYDIS_MNEMONIC_VPCMPESTRM;
+  if (width_matters && in_64.operand_bytes != in_32.operand_bytes) return false;
+  for (unsigned i = 0; i < 4; ++i) {
+    const Operand &a = in_32.operands[i], &b = in_64.operands[i];
+    if (a.kind != b.kind || a.index != b.index || a.bytes != b.bytes || a.kind == OperandKind::segment) return false;
+  }
+  const MemoryOperand &a = in_32.memory, &b = in_64.memory;
+  return a.base == b.base && a.index == b.index && a.scale == b.scale && a.address_bytes == b.address_bytes &&
+         a.displacement == b.displacement;
+}
+
 u64 draw_flags(Random& random) {
   constexpr u64 always = 0x202;  // IF and the fixed bit
   return always | (random.next() & (rflags::status | rflags::df));
@@ -377,7 +484,7 @@ u64 draw_flags(Random& random) {
 
 }  // namespace
 
-std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row, Random& random) {
+std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row, Random& random, bool native_in_64) {
   const bool long64 = mode == CodeMode::long64;
   Drawn drawn{};
   Case& c = drawn.c;
@@ -398,6 +505,7 @@ std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row,
   registers.rip = random.chance(3) ? crossing : code_base + 16 + random.below(code_bytes - 64);
   registers.rflags = draw_flags(random);
   draw_fpu(random, registers.fx);
+  for (u64& value : registers.ymm_high) value = random.chance(25) ? 0 : vector_half(random);
   c.data_seed = static_cast<u32>(random.next());
 
   const u64 target = data_address(random);
@@ -413,6 +521,8 @@ std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row,
   if (decoder.decode(mode, c.code, again) != DecodeStatus::ok || again.length != instruction.length)
     return std::nullopt;
   drawn.instruction = again;
+  c.native_in_64 = !long64 && native_in_64;
+  if (c.native_in_64 && !same_in_64_bit_mode(decoder, drawn)) return std::nullopt;
   return drawn;
 }
 

@@ -17,7 +17,9 @@ struct Drawn {
 };
 
 // nullopt: this draw came out as another instruction; draw again.
-std::optional<Drawn> draw(const x86::Decoder& decoder, x86::CodeMode mode, const Row& row, Random& random);
+// `native_in_64`: 32-bit code must be such that the host can execute it in 64-bit mode (Case::native_in_64).
+std::optional<Drawn> draw(const x86::Decoder& decoder, x86::CodeMode mode, const Row& row, Random& random,
+                          bool native_in_64);
 
 // What fills the data area: words and floating-point patterns.
 std::vector<u8> make_pool(u64 seed);

@@ -15,6 +15,8 @@
 
 #include <fmt/format.h>
 
+#include "isa/x86/cpu_model.h"
+
 namespace doppel::oracle {
 
 struct NativeCpu::Shared {
@@ -32,6 +34,10 @@ constexpr u64 resume_flag = 1 << 16;
 constexpr u16 code64_selector = 0x33, code32_selector = 0x23, data_selector = 0x2b;
 constexpr unsigned repetition_limit = 4096;
 constexpr u8 trap_debug = 1;
+constexpr u8 address_size_prefix = 0x67;
+// In the kernel's signal frame, which has the XSAVE area's standard format.
+constexpr unsigned xstate_bv_offset = 512, ymm_offset = 576;
+constexpr u64 fpu_and_sse = 3, avx = 4;
 
 // The child's own; it is a process of one thread and one purpose.
 struct Child {
@@ -39,6 +45,7 @@ struct Child {
   int requests, replies;
   unsigned repetitions;
   bool running;
+  bool has_avx;
 };
 Child child;
 
@@ -59,12 +66,29 @@ void wait_for_batch() {
 constexpr int gpr_of[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                             REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
-void take_outcome(ucontext_t& frame, Outcome& outcome) {
+u64 frame_components(const ucontext_t& frame) {
+  u64 components;
+  std::memcpy(&components, reinterpret_cast<const u8*>(frame.uc_mcontext.fpregs) + xstate_bv_offset, 8);
+  return components;
+}
+
+void take_ymm(const ucontext_t& frame, Registers& registers) {
+  registers.ymm_high.fill(0);
+  if (frame_components(frame) & avx)
+    std::memcpy(registers.ymm_high.data(), reinterpret_cast<const u8*>(frame.uc_mcontext.fpregs) + ymm_offset, 256);
+}
+
+// Where the host finds the instruction: with the prefix in front it ends where it should.
+u64 native_rip(const Case& c) { return c.registers.rip - (c.native_in_64 ? 1 : 0); }
+
+void take_outcome(ucontext_t& frame, const Case& c, Outcome& outcome) {
   const greg_t* regs = frame.uc_mcontext.gregs;
   for (unsigned i = 0; i < 16; ++i) outcome.registers.gpr[i] = static_cast<u64>(regs[gpr_of[i]]);
   outcome.registers.rip = static_cast<u64>(regs[REG_RIP]);
+  if (outcome.registers.rip == native_rip(c)) outcome.registers.rip = c.registers.rip;
   outcome.registers.rflags = static_cast<u64>(regs[REG_EFL]) & ~(trap_flag | resume_flag);
   std::memcpy(outcome.registers.fx.data(), frame.uc_mcontext.fpregs, 512);
+  take_ymm(frame, outcome.registers);
   const auto vector = static_cast<u8>(regs[REG_TRAPNO]);
   outcome.vector = vector == trap_debug ? no_vector : vector;
   outcome.error_code = vector == trap_debug ? 0 : static_cast<u32>(regs[REG_ERR]);
@@ -75,17 +99,16 @@ void take_outcome(ucontext_t& frame, Outcome& outcome) {
 void place_case(ucontext_t& frame, const Case& c) {
   greg_t* regs = frame.uc_mcontext.gregs;
   for (unsigned i = 0; i < 16; ++i) regs[gpr_of[i]] = static_cast<greg_t>(c.registers.gpr[i]);
-  regs[REG_RIP] = static_cast<greg_t>(c.registers.rip);
+  regs[REG_RIP] = static_cast<greg_t>(native_rip(c));
   regs[REG_EFL] = static_cast<greg_t>(c.registers.rflags | trap_flag);
-  const u64 selector = c.compat32 ? code32_selector : code64_selector;
+  const u64 selector = c.compat32 && !c.native_in_64 ? code32_selector : code64_selector;
   regs[REG_CSGSFS] = static_cast<greg_t>(selector | u64{data_selector} << 48);
   auto* fp = reinterpret_cast<u8*>(frame.uc_mcontext.fpregs);
   std::memcpy(fp, c.registers.fx.data(), 464);  // the rest is the kernel's (reserved for software)
-  constexpr unsigned xstate_bv = 512;
-  u64 components;
-  std::memcpy(&components, fp + xstate_bv, 8);
-  components |= 3;
-  std::memcpy(fp + xstate_bv, &components, 8);
+  const u64 components = frame_components(frame) | fpu_and_sse | (child.has_avx ? avx : 0);
+  std::memcpy(fp + xstate_bv_offset, &components, 8);
+  if (child.has_avx) std::memcpy(fp + ymm_offset, c.registers.ymm_high.data(), 256);
+  if (c.native_in_64) *reinterpret_cast<u8*>(native_rip(c)) = address_size_prefix;
   std::memcpy(reinterpret_cast<void*>(c.registers.rip), c.code.data(), c.code_length);
   fill_data(reinterpret_cast<u8*>(data_base), child.shared->pool, c);
 }
@@ -96,7 +119,7 @@ void on_signal(int, siginfo_t*, void* context) {
   if (child.running) {
     const Case& c = shared.cases[shared.current];
     Outcome& outcome = shared.outcomes[shared.current];
-    take_outcome(frame, outcome);
+    take_outcome(frame, c, outcome);
     outcome.ran_away = false;
     const bool again = c.repeats && outcome.vector == no_vector && outcome.registers.rip == c.registers.rip;
     if (again && ++child.repetitions < repetition_limit) return;  // TF is still set in the frame
@@ -121,7 +144,7 @@ void map_fixed(u64 base, u64 size, int protection) {
 }
 
 [[noreturn]] void run_child(NativeCpu::Shared* shared, int requests, int replies) {
-  child = {shared, requests, replies, 0, false};
+  child = {shared, requests, replies, 0, false, x86::host_features().has(x86::Feature::avx)};
   map_fixed(code_base, code_bytes, PROT_READ | PROT_WRITE | PROT_EXEC);
   map_fixed(data_base, data_bytes, PROT_READ | PROT_WRITE);
   map_fixed(read_only_base, read_only_bytes, PROT_READ);
@@ -138,13 +161,22 @@ void map_fixed(u64 base, u64 size, int protection) {
   asm volatile("mov %0, %%ds\n\tmov %0, %%es" ::"r"(u32{data_selector}));
   syscall(SYS_arch_prctl, ARCH_SET_GS, user_gs_base);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) _exit(4);
-  // The handler's own thread-local storage is not used from here on: FS belongs to the cases.
-  asm volatile("wrfsbase %0\n\tint3" ::"r"(user_fs_base));
+  // The handler's own thread-local storage is not used from here on: FS belongs to the cases. A kernel that does not use FSGSBASE
+  // itself knows the base only from this call.
+  raw_syscall(SYS_arch_prctl, ARCH_SET_FS, static_cast<long>(user_fs_base));
+  if (raw_syscall(SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) raw_syscall(SYS_exit, 4);
+  asm volatile("int3");
   __builtin_unreachable();
 }
 
 }  // namespace
+
+bool host_runs_32_bit_code() {
+  bool there;
+  u32 rights;
+  asm volatile("lar %2, %0" : "=r"(rights), "=@ccz"(there) : "r"(u32{code32_selector}));
+  return there;
+}
 
 Result<NativeCpu> NativeCpu::start(std::span<const u8> pool) {
   NativeCpu cpu;

@@ -12,6 +12,9 @@
 
 namespace doppel::oracle {
 
+// False on hosts whose kernel lets no process execute 32-bit code.
+bool host_runs_32_bit_code();
+
 class NativeCpu {
  public:
   static constexpr unsigned batch_limit = 256;

@@ -13,7 +13,20 @@ namespace {
 
 constexpr std::array<u8, 4> prefixes{0, 0x66, 0xf2, 0xf3};
 
+u8 vex_pp(u8 prefix) { return prefix == 0x66 ? 1 : prefix == 0xf3 ? 2 : prefix == 0xf2 ? 3 : 0; }
+
+// No register above 7, vvvv as given (inverted: 15 names the first, or none).
+std::vector<u8> vex_skeleton(const Template& t, u8 inverted_vvvv) {
+  std::vector<u8> bytes{0xc4, static_cast<u8>(0xe0 | t.map),
+                        static_cast<u8>((t.wide ? 0x80 : 0) | inverted_vvvv << 3 | (t.l ? 4 : 0) | vex_pp(t.prefix)),
+                        t.opcode, static_cast<u8>((t.memory ? 0x00 : 0xc0) | t.reg << 3 | t.rm)};
+  if (t.vsib) bytes.push_back(0x08);  // [eax + xmm1]
+  bytes.resize(15);
+  return bytes;
+}
+
 std::vector<u8> skeleton(const Template& t, bool long64) {
+  if (t.vex) return vex_skeleton(t, 15);
   std::vector<u8> bytes;
   if (t.prefix) bytes.push_back(t.prefix);
   if (t.wide && long64) bytes.push_back(0x48);
@@ -52,6 +65,15 @@ bool loads_segment(const Template& t) {
   }
 }
 
+// Its memory operand must have a SIB byte, and its index is a vector register.
+bool is_gather(const Decoder& decoder, CodeMode mode, Template t) {
+  Instruction instruction;
+  if (decoder.decode(mode, vex_skeleton(t, 15), instruction) != DecodeStatus::ok) return false;
+  t.vsib = false;
+  t.rm = 0;
+  return decoder.decode(mode, vex_skeleton(t, 15), instruction) != DecodeStatus::ok;
+}
+
 }  // namespace
 
 std::vector<Row> find_rows(const Decoder& decoder, CodeMode mode) {
@@ -62,7 +84,10 @@ std::vector<Row> find_rows(const Decoder& decoder, CodeMode mode) {
     Instruction instruction;
     if (decoder.decode(mode, skeleton(t, long64), instruction) != DecodeStatus::ok) return;
     if (instruction.opcode != t.opcode || instruction.opcode_map != t.map) return;
-    if (loads_segment(t)) return;
+    if (!t.vex && loads_segment(t)) return;
+    if (t.vex != instruction.vex.present) return;
+    Instruction other;
+    t.has_vvvv = t.vex && decoder.decode(mode, vex_skeleton(t, 9), other) == DecodeStatus::ok;
     Row& row = rows[instruction.mnemonic];
     row.mnemonic = instruction.mnemonic;
     row.templates.push_back(t);
@@ -78,6 +103,32 @@ std::vector<Row> find_rows(const Decoder& decoder, CodeMode mode) {
             for (t.memory = false, t.rm = 0; t.rm < 8; ++t.rm) consider();
           }
     }
+  const auto consider_vex = [&](const Template& encoding) {
+    for (u8 reg = 0; reg < 8; ++reg) {
+      t = encoding;
+      t.reg = reg;
+      t.memory = true;
+      consider();
+      t.vsib = true;
+      t.rm = 4;
+      if (is_gather(decoder, mode, t)) consider();
+      t.vsib = t.memory = false;
+      for (t.rm = 0; t.rm < 8; ++t.rm) consider();
+    }
+  };
+  for (u8 map = 1; map < 4; ++map)
+    for (unsigned opcode = 0; opcode < 256; ++opcode)
+      for (u8 prefix : prefixes)
+        for (unsigned bits = 0; bits < 4; ++bits)
+          consider_vex({.prefix = prefix,
+                        .wide = (bits & 1) != 0,
+                        .map = map,
+                        .opcode = static_cast<u8>(opcode),
+                        .reg = 0,
+                        .rm = 0,
+                        .memory = true,
+                        .vex = true,
+                        .l = (bits & 2) != 0});
   std::vector<Row> result;
   for (auto& [mnemonic, row] : rows) {
     row.name = mnemonic_name(mnemonic);

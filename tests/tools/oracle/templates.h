@@ -1,5 +1,5 @@
-// Every encoding that the decoder knows, found by trying them all: opcode maps, mandatory prefixes, REX.W, and ModRM.reg and .rm where they choose
-// the instruction; grouped by mnemonic.
+// Every encoding that the decoder knows, found by trying them all: opcode maps, mandatory prefixes, REX.W, VEX.L and VEX.W, and ModRM.reg and .rm
+// where they choose the instruction; grouped by mnemonic.
 #pragma once
 
 #include <map>
@@ -15,9 +15,13 @@ struct Template {
   bool wide;  // REX.W (64-bit mode)
   u8 map;     // 0: one byte, 1: 0F, 2: 0F38, 3: 0F3A
   u8 opcode;
-  u8 reg;       // ModRM.reg, if there is a ModRM byte
-  u8 rm;        // of a register form
-  bool memory;  // ModRM with a memory operand
+  u8 reg;            // ModRM.reg, if there is a ModRM byte
+  u8 rm;             // of a register form
+  bool memory;       // ModRM with a memory operand
+  bool vex = false;  // VEX: `prefix` and `wide` are its pp and W, and
+  bool l = false;
+  bool has_vvvv = false;
+  bool vsib = false;
 };
 
 struct Row {

@@ -64,6 +64,12 @@ Binding bind_bsr(const x86::Instruction& instruction, Op& op);
 Binding bind_popcnt(const x86::Instruction& instruction, Op& op);
 Binding bind_crc32(const x86::Instruction& instruction, Op& op);
 
+// bmi.cc
+Binding bind_bmi(const x86::Instruction& instruction, Op& op);
+Binding bind_mulx(const x86::Instruction& instruction, Op& op);
+Binding bind_rorx(const x86::Instruction& instruction, Op& op);
+Binding bind_movbe(const x86::Instruction& instruction, Op& op);
+
 // stack.cc
 Binding bind_push(const x86::Instruction& instruction, Op& op);
 Binding bind_pop(const x86::Instruction& instruction, Op& op);

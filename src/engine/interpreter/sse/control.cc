@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/interpreter/avx/vex.h"
 #include "engine/interpreter/sse/rows.h"
 #include "engine/interpreter/sse/vector.h"
 
@@ -45,7 +46,7 @@ constexpr BindRow rows[] = {
 std::vector<BindRow> join_rows() {
   std::vector<BindRow> all;
   for (auto part : {sse_integer_rows(), sse_float_rows(), sse_convert_rows(), sse_move_rows(), sse_immediate_rows(),
-                    sse_string_rows(), sse_control_rows()})
+                    sse_string_rows(), sse_control_rows(), sse_sha_rows(), avx_memory_rows(), avx_control_rows()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }

@@ -37,6 +37,9 @@ DOPPEL_IMMEDIATE(Pblendw, "pblendw", false)
 DOPPEL_IMMEDIATE(Mpsadbw, "mpsadbw", false)
 DOPPEL_IMMEDIATE(Pclmulqdq, "pclmulqdq", false)
 DOPPEL_IMMEDIATE(Aeskeygenassist, "aeskeygenassist", false)
+DOPPEL_IMMEDIATE(Sha1rnds4, "sha1rnds4", false)
+DOPPEL_IMMEDIATE(Gf2p8affineqb, "gf2p8affineqb", false)
+DOPPEL_IMMEDIATE(Gf2p8affineinvqb, "gf2p8affineinvqb", false)
 DOPPEL_IMMEDIATE(Roundps, "roundps", true)
 DOPPEL_IMMEDIATE(Roundpd, "roundpd", true)
 DOPPEL_IMMEDIATE(Roundss, "roundss", true)
@@ -160,6 +163,9 @@ constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_MPSADBW, bind_immediate<Mpsadbw, 8>},
     {ZYDIS_MNEMONIC_PCLMULQDQ, bind_immediate<Pclmulqdq, 32>},
     {ZYDIS_MNEMONIC_AESKEYGENASSIST, bind_immediate<Aeskeygenassist>},
+    {ZYDIS_MNEMONIC_SHA1RNDS4, bind_immediate<Sha1rnds4, 4>},
+    {ZYDIS_MNEMONIC_GF2P8AFFINEQB, bind_immediate<Gf2p8affineqb>},
+    {ZYDIS_MNEMONIC_GF2P8AFFINEINVQB, bind_immediate<Gf2p8affineinvqb>},
     {ZYDIS_MNEMONIC_ROUNDPS, bind_immediate<Roundps, 16>},
     {ZYDIS_MNEMONIC_ROUNDPD, bind_immediate<Roundpd, 16>},
     {ZYDIS_MNEMONIC_ROUNDSS, bind_immediate<Roundss, 16>},

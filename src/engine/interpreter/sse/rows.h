@@ -12,6 +12,7 @@ std::span<const BindRow> sse_move_rows();
 std::span<const BindRow> sse_immediate_rows();
 std::span<const BindRow> sse_string_rows();
 std::span<const BindRow> sse_control_rows();
+std::span<const BindRow> sse_sha_rows();
 
 // CMPSD between vectors; the string instruction of that name is bound elsewhere.
 Binding bind_cmpsd_vector(const x86::Instruction& instruction, Op& op);

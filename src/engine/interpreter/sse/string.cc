@@ -1,7 +1,8 @@
-// SSE4.2 string comparison: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM, with every immediate. Intel SDM vol. 2, vol. 1 §12.3.
+// SSE4.2 string comparison and its VEX forms: PCMPESTRI, PCMPESTRM, PCMPISTRI, PCMPISTRM, with every immediate. Intel SDM vol. 2, vol. 1 §12.3.
 #include <array>
 #include <utility>
 
+#include "engine/interpreter/avx/vex.h"
 #include "engine/interpreter/sse/rows.h"
 #include "engine/interpreter/sse/vector.h"
 
@@ -94,9 +95,13 @@ constexpr std::array<Entry, immediates> table_of(std::index_sequence<imm...>) {
   return {Entry{F<static_cast<int>(imm)>::template run<wide>}...};
 }
 
-template <bool memory, bool makes_mask>
+template <bool memory, bool makes_mask, bool vex>
 void compare_strings(Cpu& cpu, const Op* op) {
-  DOPPEL_CHECK_SSE(cpu, op);
+  if constexpr (vex) {
+    DOPPEL_CHECK_AVX(cpu, op);
+  } else {
+    DOPPEL_CHECK_SSE(cpu, op);
+  }
   V source;
   if constexpr (memory) {
     const u8* from = memory_source<16, false>(cpu, op);
@@ -108,10 +113,12 @@ void compare_strings(Cpu& cpu, const Op* op) {
   }
   const auto compare = reinterpret_cast<Compare>(op->immediate);
   const Outcome outcome = compare(get_xmm(cpu, op->a), source, {cpu.gpr[x86::rax], cpu.gpr[x86::rdx]});
-  if constexpr (makes_mask)
+  if constexpr (makes_mask) {
+    if constexpr (vex) cpu.s.vectors[0] = {};
     set_xmm(cpu, 0, outcome.mask);
-  else
+  } else {
     cpu.gpr[x86::rcx] = outcome.index;
+  }
   cpu.flags.unpack(outcome.flags);
   return next(cpu, op);
 }
@@ -122,14 +129,17 @@ Binding bind_string(const x86::Instruction& instruction, Op& op) {
   static constexpr auto wide = table_of<F, true>(std::make_index_sequence<immediates>());
   const auto& table = instruction.operand_bytes == 8 ? wide : narrow;
   op.immediate = reinterpret_cast<u64>(table[instruction.immediate % immediates].compare);
-  return {instruction.has_memory() ? compare_strings<true, makes_mask> : compare_strings<false, makes_mask>};
+  const bool memory = instruction.has_memory();
+  if (instruction.vex.present)
+    return {memory ? compare_strings<true, makes_mask, true> : compare_strings<false, makes_mask, true>};
+  return {memory ? compare_strings<true, makes_mask, false> : compare_strings<false, makes_mask, false>};
 }
 
 constexpr BindRow rows[] = {
-    {ZYDIS_MNEMONIC_PCMPESTRI, bind_string<Estri, false>},
-    {ZYDIS_MNEMONIC_PCMPESTRM, bind_string<Estrm, true>},
-    {ZYDIS_MNEMONIC_PCMPISTRI, bind_string<Istri, false>},
-    {ZYDIS_MNEMONIC_PCMPISTRM, bind_string<Istrm, true>},
+    {ZYDIS_MNEMONIC_PCMPESTRI, bind_string<Estri, false>},  {ZYDIS_MNEMONIC_PCMPESTRM, bind_string<Estrm, true>},
+    {ZYDIS_MNEMONIC_PCMPISTRI, bind_string<Istri, false>},  {ZYDIS_MNEMONIC_PCMPISTRM, bind_string<Istrm, true>},
+    {ZYDIS_MNEMONIC_VPCMPESTRI, bind_string<Estri, false>}, {ZYDIS_MNEMONIC_VPCMPESTRM, bind_string<Estrm, true>},
+    {ZYDIS_MNEMONIC_VPCMPISTRI, bind_string<Istri, false>}, {ZYDIS_MNEMONIC_VPCMPISTRM, bind_string<Istrm, true>},
 };
 
 }  // namespace

@@ -42,8 +42,10 @@ TEST(Information, Instructions) {
        "mov rax, cr4; or rax, 0x40000; mov cr4, rax; xor ecx, ecx; xgetbv; mov ebx, eax; mov eax, 3; xor edx,edx; "
        "xsetbv; xgetbv; hlt",
        "0f20e0480d000004000f22e031c90f01d089c3b80300000031d20f01d10f01d0f4", "halt at 21", "rbx=1 rax=3"},
-      {Mode::long64, "mov rax, cr4; or rax, 0x40000; mov cr4, rax; xor ecx, ecx; mov eax, 7; xor edx,edx; xsetbv",
-       "0f20e0480d000004000f22e031c9b80700000031d20f01d1", "#13(0) at 15", ""},
+      {Mode::long64, "mov rax, cr4; or rax, 0x40000; mov cr4, rax; xor ecx, ecx; mov eax, 5; xor edx,edx; xsetbv",
+       "0f20e0480d000004000f22e031c9b80500000031d20f01d1", "#13(0) at 15", ""},
+      {Mode::long64, "mov rax, cr4; or rax, 0x40000; mov cr4, rax; xor ecx, ecx; mov eax, 9; xor edx,edx; xsetbv",
+       "0f20e0480d000004000f22e031c9b80900000031d20f01d1", "#13(0) at 15", ""},
       {Mode::long64, "mov rax, cr4; or rax, 0x40000; mov cr4, rax; mov ecx, 1; xgetbv",
        "0f20e0480d000004000f22e0b9010000000f01d0", "#13(0) at 11", ""},
       {Mode::long64, "mov ecx, 0x140; xor eax, eax; xor edx, edx; wrmsr; hlt", "b94001000031c031d20f30f4", "halt at c",

@@ -9,8 +9,11 @@ using namespace x86;
 namespace {
 
 bool execute_cpuid(Cpu& cpu, const Op*) {
-  const CpuidInput input{
-      .index = cpu.index, .count = cpu.count, .osxsave = (cpu.s.cr4 & cr4::osxsave) != 0, .xcr0 = cpu.s.xcr0};
+  const CpuidInput input{.index = cpu.index,
+                         .count = cpu.count,
+                         .osxsave = (cpu.s.cr4 & cr4::osxsave) != 0,
+                         .xcr0 = cpu.s.xcr0,
+                         .model = cpu.decoder.model()};
   const CpuidResult result = cpuid(input, static_cast<u32>(cpu.gpr[rax]), static_cast<u32>(cpu.gpr[rcx]));
   cpu.gpr[rax] = result.eax;
   cpu.gpr[rbx] = result.ebx;
@@ -44,9 +47,11 @@ bool xsetbv(Cpu& cpu, const Op*) {
   if (!(cpu.s.cr4 & cr4::osxsave)) return refuse(cpu, invalid_opcode);
   if (!privileged(cpu)) return false;
   const u64 value = static_cast<u32>(cpu.gpr[rax]) | cpu.gpr[rdx] << 32;
-  const bool valid = static_cast<u32>(cpu.gpr[rcx]) == 0 && (value & 1) && !(value & ~supported_xcr0);
-  if (!valid) return refuse(cpu, general_protection, 0);
+  const bool components = (value & xcr0::x87) && !(value & ~cpu.decoder.model().xcr0());
+  const bool avx_alone = (value & xcr0::avx) && !(value & xcr0::sse);
+  if (static_cast<u32>(cpu.gpr[rcx]) != 0 || !components || avx_alone) return refuse(cpu, general_protection, 0);
   cpu.s.xcr0 = value;
+  cpu.update_mode();
   return true;
 }
 

@@ -87,14 +87,14 @@ struct RestoreCase {
 constexpr u64 compacted = u64{1} << 63;
 constexpr RestoreCase restore_cases[] = {
     {"plain", "0f ae 2b", 3, 0, 0, 0, 0x1f80, no},
-    {"component that XCR0 lacks", "0f ae 2b", 4, 0, 0, 0, 0x1f80, 13},
+    {"component that XCR0 lacks", "0f ae 2b", 8, 0, 0, 0, 0x1f80, 13},
     {"XCOMP_BV without bit 63", "0f ae 2b", 3, 1, 0, 0, 0x1f80, 13},
     {"reserved bytes 16-23, standard", "0f ae 2b", 3, 0, 1, 0, 0x1f80, 13},
     {"reserved bytes 24-31, standard", "0f ae 2b", 3, 0, 0, 1, 0x1f80, no},
     {"reserved MXCSR bit", "0f ae 2b", 3, 0, 0, 0, 0x11f80, 13},
     {"reserved MXCSR bit, SSE initial", "0f ae 2b", 1, 0, 0, 0, 0x11f80, 13},
     {"compacted", "0f ae 2b", 3, compacted | 3, 0, 0, 0x1f80, no},
-    {"compacted, component that XCR0 lacks", "0f ae 2b", 3, compacted | 7, 0, 0, 0x1f80, 13},
+    {"compacted, component that XCR0 lacks", "0f ae 2b", 3, compacted | 11, 0, 0, 0x1f80, 13},
     {"compacted, component that is not in the area", "0f ae 2b", 3, compacted | 1, 0, 0, 0x1f80, 13},
     {"compacted, reserved bytes 24-31", "0f ae 2b", 3, compacted | 3, 0, 1, 0x1f80, 13},
     {"compacted, reserved MXCSR bit, SSE initial", "0f ae 2b", 1, compacted | 3, 0, 0, 0x11f80, no},

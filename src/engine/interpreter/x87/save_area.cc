@@ -33,6 +33,11 @@ void put_xmm(const Cpu& cpu, SaveArea& area) {
   for (unsigned i = 0; i < xmm_count(cpu); ++i) area.xmm[i] = {cpu.s.vectors[i].words[0], cpu.s.vectors[i].words[1]};
 }
 
+void put_ymm_high(const Cpu& cpu, SaveArea& area) {
+  for (unsigned i = 0; i < xmm_count(cpu); ++i)
+    area.ymm_high[i] = {cpu.s.vectors[i].words[2], cpu.s.vectors[i].words[3]};
+}
+
 void take_x87(Cpu& cpu, const SaveArea& area, bool rex_w) {
   Fpu& f = cpu.s.fpu;
   set_control(f, area.control);
@@ -55,6 +60,13 @@ void take_xmm(Cpu& cpu, const SaveArea& area) {
   for (unsigned i = 0; i < xmm_count(cpu); ++i) {
     cpu.s.vectors[i].words[0] = area.xmm[i].low;
     cpu.s.vectors[i].words[1] = area.xmm[i].high;
+  }
+}
+
+void take_ymm_high(Cpu& cpu, const SaveArea& area) {
+  for (unsigned i = 0; i < xmm_count(cpu); ++i) {
+    cpu.s.vectors[i].words[2] = area.ymm_high[i].low;
+    cpu.s.vectors[i].words[3] = area.ymm_high[i].high;
   }
 }
 
@@ -97,6 +109,16 @@ bool load_area(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, unsigned byte
   if (!probe_read(cpu, last_byte(cpu, op, linear, bytes), 1, segment)) return false;
   for (unsigned at = 0; at < bytes; at += 8) {
     const Loaded<u64> word = load<u64>(cpu, linear + at, segment);
+    if (!word.ok) return false;
+    put(to + at, word.value);
+  }
+  return true;
+}
+
+bool load_part(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, AreaPart part) {
+  auto* to = reinterpret_cast<u8*>(&area) + part.offset;
+  for (unsigned at = 0; at < part.bytes; at += 8) {
+    const Loaded<u64> word = load<u64>(cpu, linear + part.offset + at, static_cast<x86::Segment>(op->segment));
     if (!word.ok) return false;
     put(to + at, word.value);
   }

@@ -1,9 +1,10 @@
-// XSAVE, XSAVEOPT, XSAVEC and XRSTOR for the components x87 (bit 0) and SSE (bit 1). Intel SDM vol. 1 §13 (edition 085).
+// XSAVE, XSAVEOPT, XSAVEC and XRSTOR for the components x87 (bit 0), SSE (bit 1) and AVX (bit 2). Intel SDM vol. 1 §13 (edition 085).
 // The init optimization is complete; XSAVEOPT's modified optimization is not made, as the architecture allows.
 #include "engine/interpreter/fpu_environment.h"
 #include "engine/interpreter/x87/environment.h"
 #include "engine/interpreter/x87/rows.h"
 #include "engine/interpreter/x87/save_area.h"
+#include "isa/x86/cpuid.h"
 
 namespace doppel::interpreter {
 namespace {
@@ -25,24 +26,29 @@ bool x87_in_use(const Fpu& f) {
   return false;
 }
 
-bool xmm_in_use(const Cpu& cpu) {
+// Words `first` and the next of any register that this mode has.
+bool vectors_in_use(const Cpu& cpu, unsigned first) {
   u64 any = 0;
-  for (unsigned i = 0; i < xmm_count(cpu); ++i) any |= cpu.s.vectors[i].words[0] | cpu.s.vectors[i].words[1];
+  for (unsigned i = 0; i < xmm_count(cpu); ++i)
+    any |= cpu.s.vectors[i].words[first] | cpu.s.vectors[i].words[first + 1];
   return any;
 }
 
 // XINUSE. In the compacted format MXCSR is part of the SSE component; in the standard one it is saved and loaded by itself.
 u64 components_in_use(Cpu& cpu, bool compact) {
   collect_mxcsr(cpu);
-  const bool sse = xmm_in_use(cpu) || (compact && cpu.s.mxcsr != mxcsr_initial);
-  return (x87_in_use(cpu.s.fpu) ? x87_component : 0) | (sse ? sse_component : 0);
+  const bool sse = vectors_in_use(cpu, 0) || (compact && cpu.s.mxcsr != mxcsr_initial);
+  return (x87_in_use(cpu.s.fpu) ? x87_component : 0) | (sse ? sse_component : 0) |
+         (vectors_in_use(cpu, 2) ? avx_component : 0);
 }
 
 template <Save kind, bool rex_w>
 [[gnu::noinline]] bool xsave(Cpu& cpu, const Op* op) {
-  const Linear linear = area_linear(cpu, op, sizeof(SaveArea), 64, AccessKind::write);
-  if (!linear.ok || !probe_area(cpu, op, linear.address, sizeof(SaveArea))) return false;
-  const u64 mask = requested(cpu), used = components_in_use(cpu, kind == Save::compact) & mask;
+  const u64 mask = requested(cpu);
+  const unsigned area_bytes = x86::xsave_bytes(mask);
+  const Linear linear = area_linear(cpu, op, area_bytes, 64, AccessKind::write);
+  if (!linear.ok || !probe_area(cpu, op, linear.address, area_bytes)) return false;
+  const u64 used = components_in_use(cpu, kind == Save::compact) & mask;
   SaveArea area;
   area.xstate_bv = used;
   AreaPart header{header_offset, 8};
@@ -70,6 +76,10 @@ template <Save kind, bool rex_w>
     put_xmm(cpu, area);
     if (!write({xmm_offset, 16 * xmm_count(cpu)})) return false;
   }
+  if (saved & avx_component) {
+    put_ymm_high(cpu, area);
+    if (!write({ymm_offset, 16 * xmm_count(cpu)})) return false;
+  }
   return write(header);
 }
 
@@ -85,16 +95,24 @@ bool header_valid(const Cpu& cpu, const SaveArea& area) {
 
 template <bool rex_w>
 [[gnu::noinline]] bool xrstor(Cpu& cpu, const Op* op) {
-  const Linear linear = area_linear(cpu, op, sizeof(SaveArea), 64, AccessKind::read);
+  const Linear linear = area_linear(cpu, op, ymm_offset, 64, AccessKind::read);
   if (!linear.ok) return false;
   SaveArea area;
-  if (!load_area(cpu, op, linear.address, area, sizeof(SaveArea))) return false;
+  if (!load_area(cpu, op, linear.address, area, ymm_offset)) return false;
   const u64 mask = requested(cpu);
   const bool compact = area.xcomp_bv & compacted;
   // Standard format: MXCSR is loaded even where XSTATE_BV says that the XMM registers are in their initial state.
   const bool load_mxcsr = compact ? mask & area.xstate_bv & sse_component : mask & (sse_component | avx_component);
   if (!header_valid(cpu, area) || (load_mxcsr && (area.mxcsr & ~mxcsr_writable)))
     return set_fault(cpu, x86::general_protection, 0), false;
+  if (mask & avx_component) {
+    const AreaPart part{ymm_offset, 16 * xmm_count(cpu)};
+    if (!(area.xstate_bv & avx_component))
+      std::memset(area.ymm_high, 0, sizeof(area.ymm_high));
+    else if (!load_part(cpu, op, linear.address, area, part))
+      return false;
+    take_ymm_high(cpu, area);
+  }
 
   if (mask & x87_component) {
     if (!(area.xstate_bv & x87_component)) {

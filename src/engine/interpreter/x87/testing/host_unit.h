@@ -13,6 +13,7 @@
 #include "engine/interpreter/cpu.h"
 #include "engine/interpreter/fpu_environment.h"
 #include "engine/interpreter/x87/save_area.h"
+#include "isa/x86/cpu_model.h"
 
 namespace doppel::interpreter::testing {
 
@@ -27,6 +28,12 @@ struct State {
   alignas(64) std::array<u8, memory_bytes> memory{};
   std::optional<u8> fault;  // vector
 };
+
+// CPUID is slow on virtual hosts: asked once.
+inline u64 host_xcr0() {
+  static const u64 value = x86::host_cpu_model().xcr0();
+  return value;
+}
 
 class HostUnit {
  public:
@@ -47,22 +54,28 @@ class HostUnit {
     State after = before;
     to_image(before, frame_->in);
     std::memcpy(frame_->memory, before.memory.data(), memory_bytes);
-    u64 flags = before.flags | 0x202, rax = before.rax, rdx = before.rdx;
+    u64 flags = before.flags | 0x202;
+    u32 low = static_cast<u32>(components), high = 0;
+    frame_->rax = before.rax;
+    frame_->rdx = before.rdx;
     // The red zone is stepped over; no waiting x87 instruction follows the one under test before FNINIT.
     asm volatile(
-        "leaq -128(%%rsp), %%rsp\n\tfxrstor64 %[in]\n\tpushq %[flags]\n\tpopfq\n\tcallq *%[code]\n\tpushfq\n\tpopq "
-        "%[flags]\n\t"
-        "fxsave64 %[out]\n\tfninit\n\tldmxcsr %[mxcsr]\n\tleaq 128(%%rsp), %%rsp"
-        : [flags] "+r"(flags), "+a"(rax), "+d"(rdx), [out] "=m"(frame_->out)
-        : [in] "m"(frame_->in), [code] "r"(code_), [mxcsr] "m"(default_mxcsr), "b"(frame_->memory)
+        "leaq -128(%%rsp), %%rsp\n\txrstor64 %[in]\n\tmovq %[rax], %%rax\n\tmovq %[rdx], %%rdx\n\t"
+        "pushq %[flags]\n\tpopfq\n\tcallq *%[code]\n\tpushfq\n\tpopq %[flags]\n\t"
+        "movq %%rax, %[rax]\n\tmovq %%rdx, %[rdx]\n\tmovl $7, %%eax\n\txorl %%edx, %%edx\n\t"
+        "xsave64 %[out]\n\tfninit\n\tldmxcsr %[mxcsr]\n\tleaq 128(%%rsp), %%rsp"
+        : [flags] "+r"(flags), "+a"(low),
+          "+d"(high), [out] "=m"(frame_->out), [rax] "+m"(frame_->rax), [rdx] "+m"(frame_->rdx)
+        : [in] "m"(frame_->in), [code] "r"(code_), [mxcsr] "m"(frame_->default_mxcsr), "b"(frame_->memory)
         : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
           "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",
           "st(7)");
     from_image(frame_->out, after);
     std::memcpy(after.memory.data(), frame_->memory, memory_bytes);
     after.flags = flags & x86::rflags::status;
-    after.rax = rax;
-    after.rdx = rdx;
+    after.rax = frame_->rax;
+    after.rdx = frame_->rdx;
+    if (host_xcr0() & 4) asm volatile("vzeroupper");
     return after;
   }
 
@@ -72,8 +85,10 @@ class HostUnit {
   struct Frame {
     SaveArea in, out;
     alignas(64) u8 memory[memory_bytes];
+    u64 rax, rdx;
+    u32 default_mxcsr = 0x1f80;
   };
-  static constexpr u32 default_mxcsr = 0x1f80;
+  static constexpr u64 components = 7;  // of XCR0: x87, SSE, AVX where the host has it
 
   static void to_image(const State& state, SaveArea& image) {
     const Fpu& f = state.fpu;
@@ -82,11 +97,15 @@ class HostUnit {
     image.status = f.status;
     image.valid = f.valid;
     image.mxcsr = state.mxcsr;
+    image.xstate_bv = components & host_xcr0();
     for (unsigned i = 0; i < 8; ++i) {
       const x86::Float80& value = f.registers[physical(f, i)];
       image.st[i] = {value.significand, value.sign_exponent};
     }
-    for (unsigned i = 0; i < 16; ++i) image.xmm[i] = {state.vectors[i].words[0], state.vectors[i].words[1]};
+    for (unsigned i = 0; i < 16; ++i) {
+      image.xmm[i] = {state.vectors[i].words[0], state.vectors[i].words[1]};
+      image.ymm_high[i] = {state.vectors[i].words[2], state.vectors[i].words[3]};
+    }
   }
   static void from_image(const SaveArea& image, State& state) {
     Fpu& f = state.fpu;
@@ -99,7 +118,8 @@ class HostUnit {
     state.mxcsr = image.mxcsr;
     for (unsigned i = 0; i < 8; ++i)
       f.registers[physical(f, i)] = {image.st[i].low, static_cast<u16>(image.st[i].high)};
-    for (unsigned i = 0; i < 16; ++i) state.vectors[i].words = {image.xmm[i].low, image.xmm[i].high, 0, 0};
+    for (unsigned i = 0; i < 16; ++i)
+      state.vectors[i].words = {image.xmm[i].low, image.xmm[i].high, image.ymm_high[i].low, image.ymm_high[i].high};
   }
 
   u8* code_;
@@ -133,7 +153,7 @@ class GuestUnit {
       segment = {.limit = 0xffff'ffff, .selector = 0x18, .attributes = 0xc093};
     s.cr0 = x86::cr0::pe | x86::cr0::ne | x86::cr0::et;
     s.cr4 = x86::cr4::osfxsr | x86::cr4::osxsave;
-    s.xcr0 = 3;
+    s.xcr0 = host_xcr0();
     s.efer = x86::efer::lme | x86::efer::lma;
     s.segments[x86::cs] = {.limit = 0xffff'ffff, .selector = 0x10, .attributes = 0xa09b};
     cpu.load_state(s);
