@@ -46,7 +46,10 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --cpus many", 2, "--cpus: 'many' is not a number");
   check_refused("run --kernel x --engine kvm", 2, "--engine: 'kvm' does not exist yet: use auto or interpreter");
   check_refused("run --kernel x --engine warp", 2, "--engine: unknown engine 'warp': use auto or interpreter");
-  check_refused("run --kernel x --nic tap", 2, "--nic: unknown network 'tap': only none is known");
+  check_refused("run --kernel x --nic token-ring", 2,
+                "--nic: unknown network 'token-ring': use none, user, tap or socket");
+  check_refused("run --kernel x --nic tap", 2, "--nic tap: say which with name=NAME");
+  check_refused("run --kernel x --publish 80:80", 2, "--publish needs --nic user");
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");

@@ -14,15 +14,22 @@ constexpr u64 mergeable = 1 << 15;
 
 struct TestPort final : network::Port {
   bool link_up() const override { return up; }
-  void send(std::span<const u8> frame) override {
+  network::Offloads takes() const override { return offers; }
+  network::Offloads gives() const override { return offers; }
+  void allow(const network::Offloads& offloads) override { allowed = offloads; }
+  void send(const network::PacketHeader& h, std::span<const u8> frame) override {
+    if (h.flags != 0) sent += fmt::format("c{}+{} ", h.csum_start, h.csum_offset);
+    if (h.gso_type != 0) sent += fmt::format("g{}/{} ", h.gso_type, h.gso_size);
     sent += fmt::format("{}:{:x} ", frame.size(), frame.empty() ? 0 : frame.back());
   }
-  void set_receiver(Receiver r) override { receiver = std::move(r); }
+  void set_receiver(Receiver* r) override { receiver = r; }
   void ready() override { ++readies; }
   bool up = true;
   std::string sent;
   int readies = 0;
-  Receiver receiver;
+  network::Offloads offers{.checksum = true, .tso4 = true, .tso6 = true};
+  network::Offloads allowed;
+  Receiver* receiver = nullptr;
 };
 
 struct NetTest : ::testing::Test {
@@ -33,11 +40,12 @@ struct NetTest : ::testing::Test {
   void SetUp() override {
     machine.plug([&](VirtioMachine& m) {
       return std::make_unique<VirtioNet>("net", m.dma(), m.policy(), port,
-                                         VirtioNet::MacAddress{0x52, 0x54, 0, 1, 2, 3});
+                                         VirtioNet::MacAddress{0x52, 0x54, 0, 1, 2, 3}, 2);
     });
   }
   void check_send(u32 bytes, const std::string& expected) {
     std::vector<u8> packet(bytes, 0x11);
+    std::fill_n(packet.begin(), 12, u8{0});
     packet.back() = 0x22;
     machine.dma().write(0x20000, packet.data(), packet.size());
     driver.add(1, 0, {{0x20000, 12}, {0x2000c, bytes - 12}}, true);
@@ -54,13 +62,17 @@ struct NetTest : ::testing::Test {
   bool arrive(std::size_t bytes) {
     std::vector<u8> frame(bytes);
     for (std::size_t i = 0; i < bytes; ++i) frame[i] = static_cast<u8>(i * 7 >> 3);
-    const bool taken = port.receiver(frame);
+    return receive({}, frame);
+  }
+  bool receive(const network::PacketHeader& header, const std::vector<u8>& frame) {
+    const bool taken = port.receiver->receive(header, frame);
+    port.receiver->end_of_batch();
     return taken;
   }
 };
 
 TEST_F(NetTest, Configuration) {
-  EXPECT_EQ(driver.offered() & 0xffffff, 0x18020u);
+  EXPECT_EQ(driver.offered() & 0xffffff, 0xff99a7u);
   EXPECT_EQ(driver.read(0x2000, 4), 0x01005452u);
   EXPECT_EQ(driver.read(0x2004, 4), 0x00010302u);
   ASSERT_TRUE(driver.start(VirtioDriver::default_features | 1 << 16));
@@ -119,6 +131,7 @@ TEST_F(NetTest, ReceivesIntoSeveralBuffers) {
 TEST_F(NetTest, WithoutDriverFramesAreLost) {
   EXPECT_TRUE(arrive(100));
   ASSERT_TRUE(driver.start(VirtioDriver::default_features));
+  machine.settle();
   EXPECT_FALSE(arrive(100));
   driver.set_status(0);
   EXPECT_TRUE(arrive(100));
