@@ -2,6 +2,7 @@
 //   wire echo PORT          answers each UDP datagram with itself
 //   wire send ADDRESS PORT FILE COUNT
 //                           sends a file that often over one TCP connection, and waits until all is taken
+//   wire take ADDRESS PORT  says that it is ready, and takes all that comes
 //   wire flood DEVICE COUNT sends frames that are malformed in every way, of random lengths
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -66,8 +67,20 @@ static int send_file(const char* address, int port, const char* path, long count
   return recv(fd, data, 1, 0) == 0 ? 0 : 1;
 }
 
+static int take(const char* address, int port) {
+  static char data[1 << 20];
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = inet_addr(address)};
+  if (connect(fd, (struct sockaddr*)&from, sizeof from) != 0 || send(fd, "", 1, 0) != 1) return 1;
+  ssize_t got;
+  while ((got = recv(fd, data, sizeof data, 0)) > 0) {
+  }
+  return got == 0 ? 0 : 1;
+}
+
 int main(int argc, char** argv) {
   if (argc == 3 && strcmp(argv[1], "echo") == 0) return echo(atoi(argv[2]));
+  if (argc == 4 && strcmp(argv[1], "take") == 0) return take(argv[2], atoi(argv[3]));
   if (argc == 6 && strcmp(argv[1], "send") == 0) return send_file(argv[2], atoi(argv[3]), argv[4], atol(argv[5]));
   if (argc == 4 && strcmp(argv[1], "flood") == 0) return flood(argv[2], atol(argv[3]));
   return 2;
