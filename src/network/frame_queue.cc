@@ -17,6 +17,24 @@ bool FrameQueue::add(const PacketHeader& header, std::span<const u8> frame) {
   return true;
 }
 
+std::pair<PacketHeader, std::span<u8>> FrameQueue::last() {
+  const Packet& packet = packets_.back();
+  PacketHeader header;
+  std::memcpy(&header, bytes_.data() + packet.offset, sizeof header);
+  return {header, std::span(bytes_).subspan(packet.offset + sizeof header, packet.bytes - sizeof header)};
+}
+
+bool FrameQueue::extend_last(std::span<const u8> bytes) {
+  if (bytes_.size() + bytes.size() > limit_bytes) return false;
+  bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
+  packets_.back().bytes += bytes.size();
+  return true;
+}
+
+void FrameQueue::set_last_header(const PacketHeader& header) {
+  std::memcpy(bytes_.data() + packets_.back().offset, &header, sizeof header);
+}
+
 bool FrameQueue::flush(int socket) {
   constexpr std::size_t batch = 32;
   while (!empty()) {

@@ -23,6 +23,11 @@ class FrameQueue {
   bool flush(int socket);
   bool empty() const { return first_ == packets_.size(); }
 
+  // The packet that was added last; the queue is not empty. It can grow, unless the queue is full.
+  std::pair<PacketHeader, std::span<u8>> last();
+  bool extend_last(std::span<const u8> bytes);
+  void set_last_header(const PacketHeader& header);
+
  private:
   void clear();
   struct Packet {

@@ -16,6 +16,7 @@
 #include "network/capture.h"
 #include "network/checksum.h"
 #include "network/socket_port.h"
+#include "network/user/coalesce.h"
 #include "network/user/user_port.h"
 
 namespace doppel::network {
@@ -65,6 +66,102 @@ TEST(Checksum, IsCompleted) {
   EXPECT_FALSE(checksum_fits(header, frame.size()));
   header = {.flags = PacketHeader::needs_checksum, .csum_start = 0xffff, .csum_offset = 0xffff};
   EXPECT_FALSE(checksum_fits(header, frame.size()));
+}
+
+// A TCP segment from 10.0.2.2, its IP checksum right.
+std::vector<u8> tcp_segment(u32 sequence, std::size_t payload, u8 flags = 0x10) {
+  std::vector<u8> frame(54 + payload, static_cast<u8>(sequence));
+  const std::array<u8, 54> start{2,
+                                 2,
+                                 2,
+                                 2,
+                                 2,
+                                 2,
+                                 3,
+                                 3,
+                                 3,
+                                 3,
+                                 3,
+                                 3,
+                                 8,
+                                 0,
+                                 0x45,
+                                 0,
+                                 static_cast<u8>((40 + payload) >> 8),
+                                 static_cast<u8>(40 + payload),
+                                 0,
+                                 1,
+                                 0,
+                                 0,
+                                 64,
+                                 6,
+                                 0,
+                                 0,
+                                 10,
+                                 0,
+                                 2,
+                                 2,
+                                 10,
+                                 0,
+                                 2,
+                                 15,
+                                 0,
+                                 80,
+                                 0,
+                                 81,
+                                 static_cast<u8>(sequence >> 24),
+                                 static_cast<u8>(sequence >> 16),
+                                 static_cast<u8>(sequence >> 8),
+                                 static_cast<u8>(sequence),
+                                 0,
+                                 0,
+                                 0,
+                                 9,
+                                 0x50,
+                                 flags,
+                                 1,
+                                 0,
+                                 0,
+                                 0,
+                                 0,
+                                 0};
+  std::ranges::copy(start, frame.begin());
+  return frame;
+}
+
+TEST_F(PortTest, TcpSegmentsAreJoined) {
+  FrameQueue queue;
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1000, 100)));
+  queue.add({}, tcp_segment(1000, 100));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1101, 100)));        // a gap
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 101)));        // longer than the first
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 100, 0x11)));  // the last one of its connection
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 0)));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1100, 100)));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1200, 50, 0x18)));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1250, 50)));  // behind a short one
+  auto [header, frame] = queue.last();
+  EXPECT_EQ(header.gso_type, PacketHeader::gso_tcp4);
+  EXPECT_EQ(header.gso_size, 100);
+  EXPECT_EQ(header.hdr_len, 54);
+  ASSERT_EQ(frame.size(), 54u + 250);
+  EXPECT_EQ(frame[16] << 8 | frame[17], 290);
+  EXPECT_EQ(frame[47], 0x18);
+  EXPECT_EQ(internet_sum(frame.subspan(14, 20)), 0xffff);
+  complete_checksum(header, frame);
+  std::vector<u8> whole(frame.begin() + 26, frame.begin() + 34);  // pseudo-header
+  for (const int byte : {0, 6, 270 >> 8, 270 & 0xff}) whole.push_back(static_cast<u8>(byte));
+  whole.insert(whole.end(), frame.begin() + 34, frame.end());
+  EXPECT_EQ(internet_sum(whole), 0xffff);
+
+  queue.add({}, tcp_segment(0, 1460));
+  unsigned joined = 1;
+  while (join_tcp_segment(queue, tcp_segment(joined * 1460, 1460))) ++joined;
+  EXPECT_EQ(joined, (65'535u - 40) / 1460);
+  for (std::size_t bytes = 0; bytes < 54; ++bytes) {
+    const auto whole_frame = tcp_segment(joined * 1460, 1460);
+    EXPECT_FALSE(join_tcp_segment(queue, std::span(whole_frame).first(bytes)));
+  }
 }
 
 TEST_F(PortTest, QueuesAreBounded) {

@@ -5,8 +5,8 @@
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
-#include <slirp/libslirp.h>
 #include <poll.h>
+#include <slirp/libslirp.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -16,6 +16,7 @@
 
 #include "network/checksum.h"
 #include "network/frame_queue.h"
+#include "network/user/coalesce.h"
 
 namespace doppel::network {
 
@@ -54,6 +55,7 @@ class Nat {
   Slirp* slirp_ = nullptr;
   FrameQueue to_guest_;
   FrameBatch from_guest_;
+  bool join_ = false;  // the guest takes long TCP segments
   std::vector<pollfd> polled_;
   std::vector<std::unique_ptr<Timer>> timers_;
 };
@@ -61,9 +63,13 @@ class Nat {
 const SlirpCb Nat::callbacks = [] {
   SlirpCb calls{};
   calls.send_packet = [](const void* frame, size_t bytes, void* opaque) -> ssize_t {
+    Nat& nat = of(opaque);
+    const std::span its(static_cast<const u8*>(frame), bytes);
+    if (bytes > max_frame_bytes || (nat.join_ && join_tcp_segment(nat.to_guest_, its)))
+      return static_cast<ssize_t>(bytes);
     PacketHeader header;
     header.flags = PacketHeader::data_valid;  // libslirp computed it, and it came through no wire
-    if (bytes <= max_frame_bytes) of(opaque).to_guest_.add(header, {static_cast<const u8*>(frame), bytes});
+    nat.to_guest_.add(header, its);
     return static_cast<ssize_t>(bytes);
   };
   calls.guest_error = [](const char*, void*) {};
@@ -111,6 +117,7 @@ bool Nat::take_frames() {
   if (from_guest_.read(socket_) < 0) return false;
   for (; !from_guest_.empty(); from_guest_.pop()) {
     const auto [header, frame] = from_guest_.front();
+    if (frame.empty()) join_ = header.gso_type == PacketHeader::gso_tcp4;
     if (frame.size() < min_frame_bytes || !checksum_fits(header, frame.size())) continue;
     complete_checksum(header, frame);
     slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));

@@ -2,7 +2,8 @@
 // it maps nothing of its parent, is confined before it reads the first frame, and dies with its parent.
 //
 // Its socket, SOCK_SEQPACKET, is descriptor 3. First packet: what to publish, an array of Publish, with one byte before
-// it. Answer: "" with one byte before it, or what went wrong. Then frames, each behind its PacketHeader.
+// it. Answer: "" with one byte before it, or what went wrong. Then frames, each behind its PacketHeader; a header without a frame says
+// in gso_type whether the guest takes long TCP segments.
 #pragma once
 
 #include <sys/types.h>

@@ -6,8 +6,20 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "network/checksum.h"
 
 namespace doppel::network {
+
+namespace {
+
+// The process is not trusted with more than it is there for.
+bool plausible(const PacketHeader& header, std::size_t frame_bytes) {
+  if (header.gso_type == PacketHeader::gso_none) return (header.flags & ~PacketHeader::data_valid) == 0;
+  return header.gso_type == PacketHeader::gso_tcp4 && header.flags == PacketHeader::needs_checksum &&
+         checksum_fits(header, frame_bytes) && header.gso_size != 0 && header.hdr_len < frame_bytes;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<UserPort>> UserPort::create(EventLoop& loop, std::span<const Publish> publish,
                                                    const std::string& program) {
@@ -26,6 +38,13 @@ UserPort::~UserPort() {
 
 void UserPort::send(const PacketHeader& header, std::span<const u8> frame) {
   if (up_) to_process_.add(header, frame);
+}
+
+void UserPort::allow(const Offloads& offloads) {
+  PacketHeader header;
+  if (offloads.checksum && offloads.tso4) header.gso_type = PacketHeader::gso_tcp4;
+  send(header, {});
+  flush();
 }
 
 void UserPort::flush() {
@@ -73,11 +92,8 @@ void UserPort::deliver() {
     }
     for (; !from_process_.empty(); from_process_.pop()) {
       const auto [header, frame] = from_process_.front();
-      // Of its header only the verdict on checksums counts: the process is not trusted with more.
-      PacketHeader checked;
-      checked.flags = header.flags & PacketHeader::data_valid;
-      if (frame.size() < min_frame_bytes || receiver_ == nullptr) continue;
-      if (!receiver_->receive(checked, frame)) {
+      if (frame.size() < min_frame_bytes || !plausible(header, frame.size()) || receiver_ == nullptr) continue;
+      if (!receiver_->receive(header, frame)) {
         stalled_ = true;
         break;
       }

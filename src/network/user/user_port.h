@@ -19,7 +19,8 @@ class UserPort final : public Port {
 
   bool link_up() const override { return up_; }
   Offloads takes() const override { return {.checksum = true, .tso4 = true, .tso6 = true}; }
-  Offloads gives() const override { return {.checksum = true}; }
+  Offloads gives() const override { return {.checksum = true, .tso4 = true}; }
+  void allow(const Offloads& offloads) override;
   void send(const PacketHeader& header, std::span<const u8> frame) override;
   void flush() override;
   void set_receiver(Receiver* receiver) override { receiver_ = receiver; }
