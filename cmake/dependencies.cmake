@@ -9,7 +9,9 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(uring REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp)
-pkg_check_modules(slirp IMPORTED_TARGET slirp)  # optional: user-mode networking
+# Not by its .pc file: that wants GLib's headers, which libslirp's own do not include.
+find_path(SLIRP_INCLUDE slirp/libslirp.h REQUIRED)
+find_library(SLIRP_LIBRARY slirp REQUIRED)
 
 set(DOPPEL_LIBRARIES_base fmt::fmt spdlog::spdlog Threads::Threads)
 set(DOPPEL_LIBRARIES_isa Zydis::Zydis)
@@ -18,7 +20,5 @@ set(DOPPEL_LIBRARIES_engine PkgConfig::seccomp)
 set(DOPPEL_LIBRARIES_migrate PkgConfig::zstd)
 set(DOPPEL_LIBRARIES_sandbox PkgConfig::seccomp)
 set(DOPPEL_LIBRARIES_container PkgConfig::seccomp)
-if(slirp_FOUND)
-  set(DOPPEL_LIBRARIES_network PkgConfig::slirp)
-endif()
+set(DOPPEL_LIBRARIES_network ${SLIRP_LIBRARY} PkgConfig::seccomp)
 # Header-only, found on the ordinary include path: xbyak (engine), nlohmann/json (api), CLI11 (cli).

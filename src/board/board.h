@@ -17,6 +17,7 @@
 #include "engine/vcpu.h"
 #include "memory/bus.h"
 #include "memory/physical_memory.h"
+#include "network/spec.h"
 
 namespace doppel {
 
@@ -34,6 +35,7 @@ struct BoardSpec {
   u64 memory_bytes = 512 * MiB;
   std::string kernel, initrd, append;
   std::vector<DiskSpec> disks;
+  std::vector<network::NicSpec> nics = std::vector<network::NicSpec>(1);  // one, connected to nothing
   ConsoleKind console = ConsoleKind::serial;  // the device that the host's terminal is connected to
   bool debug_exit = false;                    // port 0xf4 ends the machine
 };

@@ -48,7 +48,10 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --engine warp", 2, "--engine: unknown engine 'warp': use auto or interpreter");
   check_refused("run --kernel x --cpu-model 486", 2,
                 "--cpu-model: unknown model '486': use x86-64-v2, x86-64-v3 or max");
-  check_refused("run --kernel x --nic tap", 2, "--nic: unknown network 'tap': only none is known");
+  check_refused("run --kernel x --nic token-ring", 2,
+                "--nic: unknown network 'token-ring': use none, user, tap or socket");
+  check_refused("run --kernel x --nic tap", 2, "--nic tap: say which with name=NAME");
+  check_refused("run --kernel x --publish 80:80", 2, "--publish needs --nic user");
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");

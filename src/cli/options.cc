@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace doppel::cli {
@@ -29,7 +30,20 @@ void MachineOptions::add_to(CLI::App& command) {
           "as it is and all writes are forgotten at the end")
       ->group("Hardware")
       ->type_name("DISK");
-  text("--nic", nic, "Hardware", "What the network card is connected to: none");
+  command
+      .add_option(
+          "--nic", nics,
+          "A network card and what it is connected to: none; user: the host's network, through NAT, with DHCP and "
+          "DNS; tap,name=NAME: a tap device; socket,path=PATH: another machine; each with [,mac=MAC] and "
+          "[,pcap=FILE]. Once for each card; without it, one connected to nothing")
+      ->group("Hardware")
+      ->type_name("NETWORK");
+  command
+      .add_option("--publish", publish,
+                  "A port of the host that leads into the guest, with --nic user: [ADDRESS:]HOSTPORT:GUESTPORT[/udp]; "
+                  "the address is 127.0.0.1 unless given")
+      ->group("Hardware")
+      ->type_name("PORTS");
   text("--console", console, "Hardware",
        "The device that is connected to this terminal: serial (ttyS0) or virtio (hvc0)");
   command
@@ -74,6 +88,16 @@ Result<DiskSpec> parse_disk(std::string_view text) {
   return disk;
 }
 
+Result<> MachineOptions::parse_network(BoardSpec& board) const {
+  if (!nics.empty()) board.nics.clear();
+  for (const std::string& nic : nics) board.nics.push_back(TRY(network::parse_nic(nic)));
+  if (publish.empty()) return {};
+  const auto user = std::ranges::find(board.nics, network::PortKind::user, &network::NicSpec::kind);
+  if (user == board.nics.end()) return usage_error("--publish needs --nic user");
+  for (const std::string& ports : publish) user->publish.push_back(TRY(network::parse_publish(ports)));
+  return {};
+}
+
 Result<MachineSpec> MachineOptions::parse() const {
   MachineSpec spec;
   spec.engine = engine;
@@ -88,7 +112,7 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.append = append;
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
-  if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
+  TRY(parse_network(spec.board));
   if (console == "virtio") {
     spec.board.console = ConsoleKind::virtio;
   } else if (console != "serial") {

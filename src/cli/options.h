@@ -13,14 +13,16 @@ namespace doppel::cli {
 
 // Texts as they were given; parse() makes a spec of them and says which option is wrong.
 struct MachineOptions {
-  std::string engine = "auto", cpu_model = "max", memory = "512M", cpus = "1", clock = "host", console = "serial",
-              nic = "none";
+  std::string engine = "auto", cpu_model = "max", memory = "512M", cpus = "1", clock = "host", console = "serial";
   std::string kernel, initrd, append;
-  std::vector<std::string> disks;
+  std::vector<std::string> disks, nics, publish;
   bool debug_exit = false;
 
   void add_to(CLI::App& command);
   Result<MachineSpec> parse() const;
+
+ private:
+  Result<> parse_network(BoardSpec& board) const;
 };
 
 // "FILE[,format=raw][,snapshot][,readonly]".

@@ -7,6 +7,7 @@ namespace doppel {
 
 namespace {
 constexpr u64 least_memory = 4 * MiB;
+constexpr std::size_t most_nics = 8;
 constexpr u64 most_memory = u64{1} << 40;
 }  // namespace
 
@@ -23,6 +24,14 @@ Result<> validate(const MachineSpec& spec) {
     return usage_error(fmt::format("memory comes in whole MiB, not {}", format_size(board.memory_bytes)));
   }
   if (board.kernel.empty() && !board.initrd.empty()) return usage_error("--initrd needs --kernel");
+  for (const network::NicSpec& nic : board.nics) {
+    if (nic.kind != network::PortKind::none && spec.clock == ClockMode::instructions) {
+      return usage_error(fmt::format("--nic {} needs --clock host: when its packets come is not repeatable",
+                                     network::name_of(nic.kind)));
+    }
+  }
+  if (board.nics.size() > most_nics)
+    return usage_error(fmt::format("a machine has at most {} network cards", most_nics));
   if (spec.save_at && spec.clock != ClockMode::instructions) {
     return usage_error("--save-at needs --clock instructions: only then is an instruction count a point in time");
   }
@@ -66,6 +75,7 @@ std::string fingerprint(const MachineSpec& spec) {
   for (const DiskSpec& disk : board.disks) {
     text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");
   }
+  for (const network::NicSpec& nic : board.nics) text += fmt::format("nic={}\n", network::describe(nic));
   return text;
 }
 

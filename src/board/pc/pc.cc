@@ -20,6 +20,7 @@
 #include "device/virtio/net.h"
 #include "device/virtio/virtio_pci.h"
 #include "disk/open.h"
+#include "network/open.h"
 
 namespace doppel::pc {
 
@@ -28,7 +29,9 @@ namespace {
 // With the instruction clock a request completes so long after it was made: a fast disk.
 constexpr Nanoseconds virtio_delay = 20'000;
 constexpr u64 entropy_seed = 0x646f'7070'656c;
-constexpr VirtioNet::MacAddress mac_address{0x52, 0x54, 0x00, 0x44, 0x50, 0x01};  // locally administered
+
+// Locally administered.
+network::MacAddress mac_address(std::size_t nic) { return {0x52, 0x54, 0x00, 0x44, 0x50, static_cast<u8>(nic + 1)}; }
 
 CompletionPolicy completion_policy(const BoardContext& context) {
   return context.deterministic ? CompletionPolicy::fixed_delay(context.clock, virtio_delay)
@@ -190,7 +193,12 @@ Result<> Pc::add_virtio() {
         fmt::format("disk{}", i), dma_, policy, std::move(image),
         VirtioBlock::Options{.serial = fmt::format("doppel-{}", i), .queues = spec_.cpus})));
   }
-  TRY(plug_virtio(std::make_unique<VirtioNet>("net0", dma_, policy, no_network_, mac_address)));
+  for (std::size_t i = 0; i < spec_.nics.size(); ++i) {
+    const network::NicSpec& nic = spec_.nics[i];
+    ports_.push_back(TRY(network::open_port(context_.loop, nic)));
+    TRY(plug_virtio(std::make_unique<VirtioNet>(fmt::format("net{}", i), dma_, policy, *ports_.back(),
+                                                nic.mac.value_or(mac_address(i)), spec_.cpus)));
+  }
   TRY(plug_virtio(std::make_unique<VirtioEntropy>("entropy", dma_, policy, *entropy_)));
   auto console = std::make_unique<VirtioConsole>("console", dma_, policy);
   if (spec_.console == ConsoleKind::virtio) console_ = console.get();

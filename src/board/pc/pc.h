@@ -71,7 +71,7 @@ class Pc final : public Board {
   PciBus pci_;
   std::unique_ptr<EntropySource> entropy_;
   std::unique_ptr<disk::IoEngine> io_;
-  network::NoPort no_network_;
+  std::vector<std::unique_ptr<network::Port>> ports_;
   std::vector<std::unique_ptr<Processor>> processors_;
   std::vector<std::unique_ptr<Device>> owned_;  // in the order of the parts list; taken down backwards
   std::vector<Device*> devices_;
