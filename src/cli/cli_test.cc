@@ -37,7 +37,7 @@ void check_refused(const std::string& arguments, int status, const std::string& 
 }
 
 TEST(Cli, MistakesInArguments) {
-  check_refused("run", 2, "nothing to boot: give --kernel FILE, or --load FILE");
+  check_refused("run", 2, "nothing to boot: give --image NAME, --kernel FILE, or --load FILE");
   check_refused("run --kernel x --memory abc", 2,
                 "--memory: 'abc' is not a size: give a number with an optional K, M, G or T, such as 512M");
   check_refused("run --kernel x --memory 0", 2, "a machine has 4 MiB to 1 TiB of memory, not 0 bytes");
@@ -59,8 +59,8 @@ TEST(Cli, MistakesInArguments) {
                 "--save-at needs --clock instructions: only then is an instruction count a point in time");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");
   check_refused("run --wings", 2, "unknown argument '--wings' (see doppel --help)");
-  check_refused("fly", 2, "unknown command 'fly': use run or machine (see doppel --help)");
-  check_refused("", 2, "a command is missing: run or machine (see doppel --help)");
+  check_refused("fly", 2, "unknown command 'fly': use run, machine or image (see doppel --help)");
+  check_refused("", 2, "a command is missing: run, machine or image (see doppel --help)");
 }
 
 TEST(Cli, FailuresOfTheHost) {

@@ -5,6 +5,8 @@
 
 #include <charconv>
 
+#include "image/store.h"
+
 namespace doppel::cli {
 
 void MachineOptions::add_to(CLI::App& command) {
@@ -14,6 +16,10 @@ void MachineOptions::add_to(CLI::App& command) {
                               ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     if (!value.empty()) option->capture_default_str();
   };
+  text("--image", image, "Boot",
+       "An image of the store (doppel image ls): its kernel boots from its disk, whose changes are forgotten at the "
+       "end. "
+       "--append then adds to its command line");
   text("--kernel", kernel, "Boot", "Kernel to boot: a Linux bzImage, or an ELF file with a PVH note");
   text("--initrd", initrd, "Boot", "Initial RAM disk for the kernel");
   text("--append", append, "Boot", "The kernel's command line, such as \"console=ttyS0\"");
@@ -71,6 +77,27 @@ Result<DiskSpec> parse_disk(std::string_view text) {
   return disk;
 }
 
+Result<> add_image(std::string_view text, BoardSpec& board) {
+  const std::string_view name = text.substr(0, text.find(','));
+  text.remove_prefix(std::min(text.size(), name.size() + 1));
+  if (text.starts_with("overlay=")) {
+    return usage_error(
+        "--image: a named overlay needs qcow2 images, which do not exist yet: changes are always forgotten");
+  }
+  if (!text.empty()) return usage_error(fmt::format("--image: unknown setting '{}': use overlay=FILE", text));
+  const image::Store store = TRY(image::Store::open());
+  const image::Image found = TRY(store.find(name));
+  board.disks.insert(board.disks.begin(), {.path = found.root(), .snapshot = true});
+  if (!board.kernel.empty()) return {};  // one of the user's, with all that belongs to it
+  if (!found.has_kernel()) {
+    return fail(fmt::format("image '{}' has no kernel, and there is no firmware yet: give --kernel and --append", name));
+  }
+  board.kernel = found.kernel();
+  if (board.initrd.empty() && found.has_initrd()) board.initrd = found.initrd();
+  board.append = board.append.empty() ? found.append : found.append + " " + board.append;
+  return {};
+}
+
 Result<MachineSpec> MachineOptions::parse() const {
   MachineSpec spec;
   spec.engine = engine;
@@ -84,6 +111,7 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.append = append;
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
+  if (!image.empty()) TRY(add_image(image, spec.board));
   if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
   if (console == "virtio") {
     spec.board.console = ConsoleKind::virtio;

@@ -14,7 +14,7 @@ namespace doppel::cli {
 // Texts as they were given; parse() makes a spec of them and says which option is wrong.
 struct MachineOptions {
   std::string engine = "auto", memory = "512M", cpus = "1", clock = "host", console = "serial", nic = "none";
-  std::string kernel, initrd, append;
+  std::string kernel, initrd, append, image;
   std::vector<std::string> disks;
   bool debug_exit = false;
 
@@ -22,6 +22,8 @@ struct MachineOptions {
   Result<MachineSpec> parse() const;
 };
 
+// "NAME[,overlay=FILE]": the image's disk goes before the others, and its kernel boots unless another was given.
+Result<> add_image(std::string_view text, BoardSpec& board);
 // "FILE[,format=raw][,snapshot][,readonly]".
 Result<DiskSpec> parse_disk(std::string_view text);
 Result<u64> parse_number(std::string_view option, std::string_view text);
