@@ -26,6 +26,13 @@ struct DiskSpec {
   bool read_only = false;
 };
 
+// A folder of the host that the guest can mount under the tag (9P).
+struct ShareSpec {
+  std::string path;
+  std::string tag;
+  bool read_only = false;
+};
+
 enum class ConsoleKind : u8 { serial, virtio };
 
 // The hardware, and what it boots. Plain data: what is equal here is the same machine to its guest.
@@ -34,6 +41,7 @@ struct BoardSpec {
   u64 memory_bytes = 512 * MiB;
   std::string kernel, initrd, append;
   std::vector<DiskSpec> disks;
+  std::vector<ShareSpec> shares;
   ConsoleKind console = ConsoleKind::serial;  // the device that the host's terminal is connected to
   bool debug_exit = false;                    // port 0xf4 ends the machine
 };

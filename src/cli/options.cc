@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "image/store.h"
@@ -32,6 +33,12 @@ void MachineOptions::add_to(CLI::App& command) {
           "as it is and all writes are forgotten at the end")
       ->group("Hardware")
       ->type_name("DISK");
+  command
+      .add_option(
+          "--share", shares,
+          "A folder for the guest: PATH:TAG[:ro], once for each; in the guest: mount -t 9p -o trans=virtio TAG /mnt")
+      ->group("Hardware")
+      ->type_name("SHARE");
   text("--nic", nic, "Hardware", "What the network card is connected to: none");
   text("--console", console, "Hardware",
        "The device that is connected to this terminal: serial (ttyS0) or virtio (hvc0)");
@@ -77,6 +84,23 @@ Result<DiskSpec> parse_disk(std::string_view text) {
   return disk;
 }
 
+Result<ShareSpec> parse_share(std::string_view text) {
+  constexpr std::size_t longest_tag = 31;
+  ShareSpec share{.read_only = text.ends_with(":ro")};
+  std::string_view rest = text;
+  if (share.read_only) rest.remove_suffix(3);
+  const auto colon = rest.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size())
+    return usage_error(fmt::format("--share: '{}' is not PATH:TAG or PATH:TAG:ro", text));
+  share.path = rest.substr(0, colon);
+  share.tag = rest.substr(colon + 1);
+  if (share.tag.size() > longest_tag || share.tag.find_first_of("/, \t\n") != std::string::npos) {
+    return usage_error(fmt::format("--share: the tag '{}' must have at most {} characters, no slash, comma or space",
+                                   share.tag, longest_tag));
+  }
+  return share;
+}
+
 Result<> add_image(std::string_view text, BoardSpec& board) {
   const std::string_view name = text.substr(0, text.find(','));
   text.remove_prefix(std::min(text.size(), name.size() + 1));
@@ -111,6 +135,12 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.append = append;
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
+  for (const std::string& share : shares) {
+    ShareSpec parsed = TRY(parse_share(share));
+    if (std::ranges::any_of(spec.board.shares, [&](const auto& other) { return other.tag == parsed.tag; }))
+      return usage_error(fmt::format("--share: the tag '{}' is given twice", parsed.tag));
+    spec.board.shares.push_back(std::move(parsed));
+  }
   if (!image.empty()) TRY(add_image(image, spec.board));
   if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
   if (console == "virtio") {

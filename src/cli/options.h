@@ -15,7 +15,7 @@ namespace doppel::cli {
 struct MachineOptions {
   std::string engine = "auto", memory = "512M", cpus = "1", clock = "host", console = "serial", nic = "none";
   std::string kernel, initrd, append, image;
-  std::vector<std::string> disks;
+  std::vector<std::string> disks, shares;
   bool debug_exit = false;
 
   void add_to(CLI::App& command);
@@ -26,6 +26,8 @@ struct MachineOptions {
 Result<> add_image(std::string_view text, BoardSpec& board);
 // "FILE[,format=raw][,snapshot][,readonly]".
 Result<DiskSpec> parse_disk(std::string_view text);
+// "PATH:TAG[:ro]"; the path may hold colons.
+Result<ShareSpec> parse_share(std::string_view text);
 Result<u64> parse_number(std::string_view option, std::string_view text);
 
 }  // namespace doppel::cli

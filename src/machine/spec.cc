@@ -66,6 +66,9 @@ std::string fingerprint(const MachineSpec& spec) {
   for (const DiskSpec& disk : board.disks) {
     text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");
   }
+  for (const ShareSpec& share : board.shares) {
+    text += fmt::format("share={}:{}{}\n", share.path, share.tag, share.read_only ? ":ro" : "");
+  }
   return text;
 }
 

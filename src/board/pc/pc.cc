@@ -18,6 +18,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "device/virtio/share.h"
 #include "device/virtio/virtio_pci.h"
 #include "disk/open.h"
 
@@ -189,6 +190,10 @@ Result<> Pc::add_virtio() {
     TRY(plug_virtio(std::make_unique<VirtioBlock>(
         fmt::format("disk{}", i), dma_, policy, std::move(image),
         VirtioBlock::Options{.serial = fmt::format("doppel-{}", i), .queues = spec_.cpus})));
+  }
+  for (const ShareSpec& share : spec_.shares) {
+    auto server = TRY(p9::Server::create(share.path, share.read_only));
+    TRY(plug_virtio(std::make_unique<VirtioShare>("share " + share.tag, dma_, policy, std::move(server), share.tag)));
   }
   TRY(plug_virtio(std::make_unique<VirtioNet>("net0", dma_, policy, no_network_, mac_address)));
   TRY(plug_virtio(std::make_unique<VirtioEntropy>("entropy", dma_, policy, *entropy_)));
