@@ -24,6 +24,8 @@ struct DiskSpec {
   std::string path;
   bool snapshot = false;  // writes go to memory and are forgotten
   bool read_only = false;
+  std::string serial{};    // what the guest sees; empty: by the disk's place
+  std::string contents{};  // instead of a file: a read-only disk of these bytes, for which `path` is a name only
 };
 
 // A folder of the host that the guest can mount under the tag (9P).

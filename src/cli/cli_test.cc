@@ -51,7 +51,7 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=raw, snapshot or readonly");
+                "--disk: unknown setting 'fast': use format=raw, snapshot, readonly or serial=");
   check_refused("run --kernel x --trace all", 2,
                 "unknown trace 'all': use instructions, exceptions, io, mmio or interrupts, joined with +");
   check_refused("run --kernel x --serial tcp", 2, "--serial: unknown connection 'tcp': use stdio, none or file:PATH");
@@ -96,6 +96,17 @@ TEST(Cli, Disks) {
   EXPECT_TRUE(disk.snapshot && disk.read_only);
   EXPECT_FALSE(parse_disk(",snapshot"));
   EXPECT_FALSE(parse_disk("a,"));
+  EXPECT_EQ(parse_disk("a,serial=S-1")->serial, "S-1");
+  EXPECT_FALSE(parse_disk("a,serial="));
+  EXPECT_FALSE(parse_disk("a,serial=123456789012345678901"));
+}
+
+TEST(Cli, Shares) {
+  const ShareSpec share = *parse_share("/a:b c:tag:ro");
+  EXPECT_EQ(share.path, "/a:b c");
+  EXPECT_EQ(share.tag, "tag");
+  EXPECT_TRUE(share.read_only);
+  for (const char* text : {"", "/a", ":tag", "/a:", "/a:b/c", ":ro"}) EXPECT_FALSE(parse_share(text)) << text;
 }
 
 }  // namespace

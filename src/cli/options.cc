@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "image/seed.h"
 #include "image/store.h"
 
 namespace doppel::cli {
@@ -24,13 +25,21 @@ void MachineOptions::add_to(CLI::App& command) {
   text("--kernel", kernel, "Boot", "Kernel to boot: a Linux bzImage, or an ELF file with a PVH note");
   text("--initrd", initrd, "Boot", "Initial RAM disk for the kernel");
   text("--append", append, "Boot", "The kernel's command line, such as \"console=ttyS0\"");
+  command
+      .add_option("--cloud-init", cloud_init,
+                  "A seed for the guest's cloud-init: user-data=FILE[,meta-data=FILE][,network-config=FILE]")
+      ->group("Boot")
+      ->type_name("SEED");
+  text("--ssh-key", ssh_key, "Boot", "A seed for cloud-init with this public key (a file such as id_ed25519.pub)");
+  text("--hostname", hostname, "Boot", "A seed for cloud-init with this host name");
+  text("--user", user, "Boot", "A seed for cloud-init that makes this user, who gets the key and may use sudo");
   text("--memory", memory, "Hardware", "Guest memory, such as 512M or 4G");
   text("--cpus", cpus, "Hardware", "Number of processors, 1 to 8");
   command
-      .add_option(
-          "--disk", disks,
-          "A virtio disk: FILE[,format=raw][,snapshot][,readonly]; once for each disk. With 'snapshot' the file stays "
-          "as it is and all writes are forgotten at the end")
+      .add_option("--disk", disks,
+                  "A virtio disk: FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]; once for each disk. With "
+                  "'snapshot' the file stays "
+                  "as it is and all writes are forgotten at the end")
       ->group("Hardware")
       ->type_name("DISK");
   command
@@ -74,11 +83,18 @@ Result<DiskSpec> parse_disk(std::string_view text) {
       disk.snapshot = true;
     } else if (word == "readonly") {
       disk.read_only = true;
+    } else if (word.starts_with("serial=")) {
+      disk.serial = word.substr(7);
+      const bool printable = std::ranges::all_of(disk.serial, [](char c) { return c > ' ' && c <= '~'; });
+      if (disk.serial.empty() || disk.serial.size() > 20 || !printable)
+        return usage_error(
+            fmt::format("--disk: the serial number '{}' must have 1 to 20 printable characters", disk.serial));
     } else if (word.starts_with("format=")) {
       if (word != "format=raw")
         return usage_error(fmt::format("--disk: unknown format '{}': only raw is known", word.substr(7)));
     } else {
-      return usage_error(fmt::format("--disk: unknown setting '{}': use format=raw, snapshot or readonly", word));
+      return usage_error(
+          fmt::format("--disk: unknown setting '{}': use format=raw, snapshot, readonly or serial=", word));
     }
   }
   return disk;
@@ -122,6 +138,45 @@ Result<> add_image(std::string_view text, BoardSpec& board) {
   return {};
 }
 
+Result<> MachineOptions::add_shares(BoardSpec& board) const {
+  for (const std::string& share : shares) {
+    ShareSpec parsed = TRY(parse_share(share));
+    if (std::ranges::any_of(board.shares, [&](const auto& other) { return other.tag == parsed.tag; }))
+      return usage_error(fmt::format("--share: the tag '{}' is given twice", parsed.tag));
+    board.shares.push_back(std::move(parsed));
+  }
+  return {};
+}
+
+// The seed is the last disk, so that it moves no other.
+Result<> MachineOptions::add_seed(BoardSpec& board) const {
+  image::Seed seed{.ssh_key = ssh_key, .hostname = hostname, .user = user};
+  for (const std::string& text : cloud_init) {
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      const std::string_view part = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+      const std::string_view key = part.substr(0, part.find('='));
+      if (key.size() + 1 >= part.size()) return usage_error(fmt::format("--cloud-init: '{}' is not NAME=FILE", part));
+      const std::string file(part.substr(key.size() + 1));
+      if (key == "user-data") {
+        seed.user_data = file;
+      } else if (key == "meta-data") {
+        seed.meta_data = file;
+      } else if (key == "network-config") {
+        seed.network_config = file;
+      } else {
+        return usage_error(
+            fmt::format("--cloud-init: unknown part '{}': use user-data, meta-data or network-config", key));
+      }
+    }
+  }
+  if (!seed.any()) return {};
+  board.disks.push_back(
+      {.path = "cloud-init seed", .read_only = true, .serial = "cidata", .contents = TRY(image::make_seed(seed))});
+  return {};
+}
+
 Result<MachineSpec> MachineOptions::parse() const {
   MachineSpec spec;
   spec.engine = engine;
@@ -135,13 +190,9 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.append = append;
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
-  for (const std::string& share : shares) {
-    ShareSpec parsed = TRY(parse_share(share));
-    if (std::ranges::any_of(spec.board.shares, [&](const auto& other) { return other.tag == parsed.tag; }))
-      return usage_error(fmt::format("--share: the tag '{}' is given twice", parsed.tag));
-    spec.board.shares.push_back(std::move(parsed));
-  }
+  TRY(add_shares(spec.board));
   if (!image.empty()) TRY(add_image(image, spec.board));
+  TRY(add_seed(spec.board));
   if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
   if (console == "virtio") {
     spec.board.console = ConsoleKind::virtio;

@@ -16,15 +16,21 @@ struct MachineOptions {
   std::string engine = "auto", memory = "512M", cpus = "1", clock = "host", console = "serial", nic = "none";
   std::string kernel, initrd, append, image;
   std::vector<std::string> disks, shares;
+  std::vector<std::string> cloud_init;
+  std::string ssh_key, hostname, user;
   bool debug_exit = false;
 
   void add_to(CLI::App& command);
   Result<MachineSpec> parse() const;
+
+ private:
+  Result<> add_shares(BoardSpec& board) const;
+  Result<> add_seed(BoardSpec& board) const;
 };
 
 // "NAME[,overlay=FILE]": the image's disk goes before the others, and its kernel boots unless another was given.
 Result<> add_image(std::string_view text, BoardSpec& board);
-// "FILE[,format=raw][,snapshot][,readonly]".
+// "FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]".
 Result<DiskSpec> parse_disk(std::string_view text);
 // "PATH:TAG[:ro]"; the path may hold colons.
 Result<ShareSpec> parse_share(std::string_view text);
