@@ -58,7 +58,10 @@ done
 constexpr std::string_view pack_script = R"sh(set -e
 cd "$1"
 mkdir files
-tar -C files --numeric-owner --xattrs --xattrs-include='*' -xpf files.tar
+xattrs='--xattrs --xattrs-include=*'
+# fakeroot forgets what kind of file it is that has extended attributes: without root, file capabilities are left out.
+if [ -n "$FAKEROOTKEY" ]; then xattrs=; fi
+tar -C files --numeric-owner $xattrs -xpf files.tar
 cat files/boot/vmlinuz-* >kernel
 cat files/boot/initrd.img-* >initrd
 mke2fs -q -t ext4 -L root -E lazy_itable_init=0,lazy_journal_init=0,assume_storage_prezeroed=1,root_owner=0:0 \
