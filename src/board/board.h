@@ -25,6 +25,15 @@ struct DiskSpec {
   std::string path;
   bool snapshot = false;  // writes go to memory and are forgotten
   bool read_only = false;
+  std::string serial{};    // what the guest sees; empty: by the disk's place
+  std::string contents{};  // instead of a file: a read-only disk of these bytes, for which `path` is a name only
+};
+
+// A folder of the host that the guest can mount under the tag (9P).
+struct ShareSpec {
+  std::string path;
+  std::string tag;
+  bool read_only = false;
 };
 
 enum class ConsoleKind : u8 { serial, virtio };
@@ -36,6 +45,7 @@ struct BoardSpec {
   std::string kernel, initrd, append;
   std::vector<DiskSpec> disks;
   std::vector<network::NicSpec> nics = std::vector<network::NicSpec>(1);  // one, connected to nothing
+  std::vector<ShareSpec> shares;
   ConsoleKind console = ConsoleKind::serial;  // the device that the host's terminal is connected to
   bool debug_exit = false;                    // port 0xf4 ends the machine
 };

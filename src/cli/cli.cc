@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/image_command.h"
 #include "cli/machine_command.h"
 #include "cli/run_command.h"
 
@@ -19,7 +20,8 @@ constexpr const char* examples =
     "Try:\n"
     "  doppel run --kernel vmlinuz --initrd initrd.img --append \"console=ttyS0\"\n"
     "  doppel run --help\n"
-    "  doppel machine show --map";
+    "  doppel machine show --map\n"
+    "  doppel image make debian";
 
 int complain(const std::string& message, int status) {
   fmt::print(stderr, "doppel: {}\n", message);
@@ -42,9 +44,9 @@ std::string describe(const CLI::ParseError& error, std::string_view first_argume
     if (const auto colon = text.rfind(": "); colon != std::string::npos)
       text = "unknown argument '" + text.substr(colon + 2) + "'";
   } else if (kind == CLI::ExitCodes::RequiredError && first_argument.empty()) {
-    text = "a command is missing: run or machine";
-  } else if (kind == CLI::ExitCodes::RequiredError && first_argument != "machine") {
-    text = fmt::format("unknown command '{}': use run or machine", first_argument);
+    text = "a command is missing: run, machine or image";
+  } else if (kind == CLI::ExitCodes::RequiredError && first_argument != "machine" && first_argument != "image") {
+    text = fmt::format("unknown command '{}': use run, machine or image", first_argument);
   }
   return text + " (see doppel --help)";
 }
@@ -60,12 +62,14 @@ int main(int argc, const char* const* argv) {
 
   RunCommand run(app);
   MachineCommand machine(app);
+  ImageCommand image(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     return complain(describe(error, argc > 1 ? argv[1] : ""), 2);
   }
+  if (image.chosen()) return report(image.execute());
   return report(run.chosen() ? run.execute() : machine.execute());
 }
 

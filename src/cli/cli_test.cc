@@ -37,7 +37,7 @@ void check_refused(const std::string& arguments, int status, const std::string& 
 }
 
 TEST(Cli, MistakesInArguments) {
-  check_refused("run", 2, "nothing to boot: give --kernel FILE, or --load FILE");
+  check_refused("run", 2, "nothing to boot: give --image NAME, --kernel FILE, or --load FILE");
   check_refused("run --kernel x --memory abc", 2,
                 "--memory: 'abc' is not a size: give a number with an optional K, M, G or T, such as 512M");
   check_refused("run --kernel x --memory 0", 2, "a machine has 4 MiB to 1 TiB of memory, not 0 bytes");
@@ -56,7 +56,7 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=raw, snapshot or readonly");
+                "--disk: unknown setting 'fast': use format=raw, snapshot, readonly or serial=");
   check_refused("run --kernel x --trace all", 2,
                 "unknown trace 'all': use instructions, exceptions, io, mmio or interrupts, joined with +");
   check_refused("run --kernel x --serial tcp", 2, "--serial: unknown connection 'tcp': use stdio, none or file:PATH");
@@ -64,8 +64,8 @@ TEST(Cli, MistakesInArguments) {
                 "--save-at needs --clock instructions: only then is an instruction count a point in time");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");
   check_refused("run --wings", 2, "unknown argument '--wings' (see doppel --help)");
-  check_refused("fly", 2, "unknown command 'fly': use run or machine (see doppel --help)");
-  check_refused("", 2, "a command is missing: run or machine (see doppel --help)");
+  check_refused("fly", 2, "unknown command 'fly': use run, machine or image (see doppel --help)");
+  check_refused("", 2, "a command is missing: run, machine or image (see doppel --help)");
 }
 
 TEST(Cli, FailuresOfTheHost) {
@@ -101,6 +101,17 @@ TEST(Cli, Disks) {
   EXPECT_TRUE(disk.snapshot && disk.read_only);
   EXPECT_FALSE(parse_disk(",snapshot"));
   EXPECT_FALSE(parse_disk("a,"));
+  EXPECT_EQ(parse_disk("a,serial=S-1")->serial, "S-1");
+  EXPECT_FALSE(parse_disk("a,serial="));
+  EXPECT_FALSE(parse_disk("a,serial=123456789012345678901"));
+}
+
+TEST(Cli, Shares) {
+  const ShareSpec share = *parse_share("/a:b c:tag:ro");
+  EXPECT_EQ(share.path, "/a:b c");
+  EXPECT_EQ(share.tag, "tag");
+  EXPECT_TRUE(share.read_only);
+  for (const char* text : {"", "/a", ":tag", "/a:", "/a:b/c", ":ro"}) EXPECT_FALSE(parse_share(text)) << text;
 }
 
 }  // namespace

@@ -52,6 +52,9 @@ Result<int> MachineCommand::execute() {
     fmt::print("disk        {}{}{}\n", disk.path, disk.snapshot ? " (snapshot)" : "",
                disk.read_only ? " (read-only)" : "");
   }
+  for (const ShareSpec& share : spec.board.shares) {
+    fmt::print("share       {} as {}{}\n", share.path, share.tag, share.read_only ? " (read-only)" : "");
+  }
   if (map_) TRY(print_map(*machine));
   return 0;
 }

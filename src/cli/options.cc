@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "image/seed.h"
+#include "image/store.h"
+
 namespace doppel::cli {
 
 void MachineOptions::add_to(CLI::App& command) {
@@ -15,19 +18,31 @@ void MachineOptions::add_to(CLI::App& command) {
                               ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     if (!value.empty()) option->capture_default_str();
   };
+  text("--image", image, "Boot",
+       "An image of the store (doppel image ls): its kernel boots from its disk, whose changes are forgotten at the "
+       "end. "
+       "--append then adds to its command line");
   text("--kernel", kernel, "Boot", "Kernel to boot: a Linux bzImage, or an ELF file with a PVH note");
   text("--initrd", initrd, "Boot", "Initial RAM disk for the kernel");
   text("--append", append, "Boot", "The kernel's command line, such as \"console=ttyS0\"");
+  command
+      .add_option("--cloud-init", cloud_init,
+                  "A seed for the guest's cloud-init: user-data=FILE[,meta-data=FILE][,network-config=FILE]")
+      ->group("Boot")
+      ->type_name("SEED");
+  text("--ssh-key", ssh_key, "Boot", "A seed for cloud-init with this public key (a file such as id_ed25519.pub)");
+  text("--hostname", hostname, "Boot", "A seed for cloud-init with this host name");
+  text("--user", user, "Boot", "A seed for cloud-init that makes this user, who gets the key and may use sudo");
   text("--memory", memory, "Hardware", "Guest memory, such as 512M or 4G");
   text("--cpus", cpus, "Hardware", "Number of processors, 1 to 8");
   text("--cpu-model", cpu_model, "Hardware",
        "What the processors are: x86-64-v2, x86-64-v3 (the psABI's levels, the same on every host) or max (everything "
        "that this host has)");
   command
-      .add_option(
-          "--disk", disks,
-          "A virtio disk: FILE[,format=raw][,snapshot][,readonly]; once for each disk. With 'snapshot' the file stays "
-          "as it is and all writes are forgotten at the end")
+      .add_option("--disk", disks,
+                  "A virtio disk: FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]; once for each disk. With "
+                  "'snapshot' the file stays "
+                  "as it is and all writes are forgotten at the end")
       ->group("Hardware")
       ->type_name("DISK");
   command
@@ -44,6 +59,12 @@ void MachineOptions::add_to(CLI::App& command) {
                   "the address is 127.0.0.1 unless given")
       ->group("Hardware")
       ->type_name("PORTS");
+  command
+      .add_option(
+          "--share", shares,
+          "A folder for the guest: PATH:TAG[:ro], once for each; in the guest: mount -t 9p -o trans=virtio TAG /mnt")
+      ->group("Hardware")
+      ->type_name("SHARE");
   text("--console", console, "Hardware",
        "The device that is connected to this terminal: serial (ttyS0) or virtio (hvc0)");
   command
@@ -78,11 +99,18 @@ Result<DiskSpec> parse_disk(std::string_view text) {
       disk.snapshot = true;
     } else if (word == "readonly") {
       disk.read_only = true;
+    } else if (word.starts_with("serial=")) {
+      disk.serial = word.substr(7);
+      const bool printable = std::ranges::all_of(disk.serial, [](char c) { return c > ' ' && c <= '~'; });
+      if (disk.serial.empty() || disk.serial.size() > 20 || !printable)
+        return usage_error(
+            fmt::format("--disk: the serial number '{}' must have 1 to 20 printable characters", disk.serial));
     } else if (word.starts_with("format=")) {
       if (word != "format=raw")
         return usage_error(fmt::format("--disk: unknown format '{}': only raw is known", word.substr(7)));
     } else {
-      return usage_error(fmt::format("--disk: unknown setting '{}': use format=raw, snapshot or readonly", word));
+      return usage_error(
+          fmt::format("--disk: unknown setting '{}': use format=raw, snapshot, readonly or serial=", word));
     }
   }
   return disk;
@@ -95,6 +123,83 @@ Result<> MachineOptions::parse_network(BoardSpec& board) const {
   const auto user = std::ranges::find(board.nics, network::PortKind::user, &network::NicSpec::kind);
   if (user == board.nics.end()) return usage_error("--publish needs --nic user");
   for (const std::string& ports : publish) user->publish.push_back(TRY(network::parse_publish(ports)));
+  return {};
+}
+
+Result<ShareSpec> parse_share(std::string_view text) {
+  constexpr std::size_t longest_tag = 31;
+  ShareSpec share{.read_only = text.ends_with(":ro")};
+  std::string_view rest = text;
+  if (share.read_only) rest.remove_suffix(3);
+  const auto colon = rest.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size())
+    return usage_error(fmt::format("--share: '{}' is not PATH:TAG or PATH:TAG:ro", text));
+  share.path = rest.substr(0, colon);
+  share.tag = rest.substr(colon + 1);
+  if (share.tag.size() > longest_tag || share.tag.find_first_of("/, \t\n") != std::string::npos) {
+    return usage_error(fmt::format("--share: the tag '{}' must have at most {} characters, no slash, comma or space",
+                                   share.tag, longest_tag));
+  }
+  return share;
+}
+
+Result<> add_image(std::string_view text, BoardSpec& board) {
+  const std::string_view name = text.substr(0, text.find(','));
+  text.remove_prefix(std::min(text.size(), name.size() + 1));
+  if (text.starts_with("overlay=")) {
+    return usage_error(
+        "--image: a named overlay needs qcow2 images, which do not exist yet: changes are always forgotten");
+  }
+  if (!text.empty()) return usage_error(fmt::format("--image: unknown setting '{}': use overlay=FILE", text));
+  const image::Store store = TRY(image::Store::open());
+  const image::Image found = TRY(store.find(name));
+  board.disks.insert(board.disks.begin(), {.path = found.root(), .snapshot = true});
+  if (!board.kernel.empty()) return {};  // one of the user's, with all that belongs to it
+  if (!found.has_kernel()) {
+    return fail(fmt::format("image '{}' has no kernel, and there is no firmware yet: give --kernel and --append", name));
+  }
+  board.kernel = found.kernel();
+  if (board.initrd.empty() && found.has_initrd()) board.initrd = found.initrd();
+  board.append = board.append.empty() ? found.append : found.append + " " + board.append;
+  return {};
+}
+
+Result<> MachineOptions::add_shares(BoardSpec& board) const {
+  for (const std::string& share : shares) {
+    ShareSpec parsed = TRY(parse_share(share));
+    if (std::ranges::any_of(board.shares, [&](const auto& other) { return other.tag == parsed.tag; }))
+      return usage_error(fmt::format("--share: the tag '{}' is given twice", parsed.tag));
+    board.shares.push_back(std::move(parsed));
+  }
+  return {};
+}
+
+// The seed is the last disk, so that it moves no other.
+Result<> MachineOptions::add_seed(BoardSpec& board) const {
+  image::Seed seed{.ssh_key = ssh_key, .hostname = hostname, .user = user};
+  for (const std::string& text : cloud_init) {
+    std::string_view rest = text;
+    while (!rest.empty()) {
+      const std::string_view part = rest.substr(0, rest.find(','));
+      rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+      const std::string_view key = part.substr(0, part.find('='));
+      if (key.size() + 1 >= part.size()) return usage_error(fmt::format("--cloud-init: '{}' is not NAME=FILE", part));
+      const std::string file(part.substr(key.size() + 1));
+      if (key == "user-data") {
+        seed.user_data = file;
+      } else if (key == "meta-data") {
+        seed.meta_data = file;
+      } else if (key == "network-config") {
+        seed.network_config = file;
+      } else {
+        return usage_error(
+            fmt::format("--cloud-init: unknown part '{}': use user-data, meta-data or network-config", key));
+      }
+    }
+  }
+  if (!seed.any()) return {};
+  board.disks.push_back(
+      {.path = "cloud-init seed", .read_only = true, .serial = "cidata", .contents = TRY(image::make_seed(seed))});
   return {};
 }
 
@@ -113,18 +218,25 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
   TRY(parse_network(spec.board));
-  if (console == "virtio") {
-    spec.board.console = ConsoleKind::virtio;
-  } else if (console != "serial") {
-    return usage_error(fmt::format("--console: unknown device '{}': use serial or virtio", console));
-  }
-  if (clock == "instructions") {
-    spec.clock = ClockMode::instructions;
-  } else if (clock != "host") {
-    return usage_error(fmt::format("--clock: unknown clock '{}': use host or instructions", clock));
-  }
-  TRY(validate(spec));
-  return spec;
+  return {};
+}
+
+TRY(add_shares(spec.board));
+if (!image.empty()) TRY(add_image(image, spec.board));
+TRY(add_seed(spec.board));
+if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
+if (console == "virtio") {
+  spec.board.console = ConsoleKind::virtio;
+} else if (console != "serial") {
+  return usage_error(fmt::format("--console: unknown device '{}': use serial or virtio", console));
+}
+if (clock == "instructions") {
+  spec.clock = ClockMode::instructions;
+} else if (clock != "host") {
+  return usage_error(fmt::format("--clock: unknown clock '{}': use host or instructions", clock));
+}
+TRY(validate(spec));
+return spec;
 }
 
 }  // namespace doppel::cli

@@ -80,7 +80,7 @@ Result<MachineSpec> RunCommand::spec() const {
   if (!trace_.empty()) spec.trace = TRY(parse_trace(trace_));
   TRY(validate(spec));
   if (spec.load.empty() && spec.board.kernel.empty())
-    return usage_error("nothing to boot: give --kernel FILE, or --load FILE");
+    return usage_error("nothing to boot: give --image NAME, --kernel FILE, or --load FILE");
   return spec;
 }
 

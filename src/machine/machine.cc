@@ -207,6 +207,7 @@ Result<> Machine::reset() {
 Result<> Machine::save(const std::string& path) {
   auto archive = state::Archive::for_saving();
   state(archive);
+  TRY(archive.status());
   return write_saved_machine(path, archive.take(), *memory_);
 }
 

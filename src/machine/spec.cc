@@ -73,7 +73,11 @@ std::string fingerprint(const MachineSpec& spec) {
       board.initrd, board.append, board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
       spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
-    text += fmt::format("disk={}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "");
+    text += fmt::format("disk={}{}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "",
+                        disk.read_only ? ",readonly" : "", disk.serial.empty() ? "" : ",serial=" + disk.serial);
+  }
+  for (const ShareSpec& share : board.shares) {
+    text += fmt::format("share={}:{}{}\n", share.path, share.tag, share.read_only ? ":ro" : "");
   }
   for (const network::NicSpec& nic : board.nics) text += fmt::format("nic={}\n", network::describe(nic));
   return text;

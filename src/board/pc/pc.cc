@@ -18,7 +18,9 @@
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "device/virtio/share.h"
 #include "device/virtio/virtio_pci.h"
+#include "disk/contents.h"
 #include "disk/open.h"
 #include "network/open.h"
 
@@ -36,6 +38,11 @@ network::MacAddress mac_address(std::size_t nic) { return {0x52, 0x54, 0x00, 0x4
 CompletionPolicy completion_policy(const BoardContext& context) {
   return context.deterministic ? CompletionPolicy::fixed_delay(context.clock, virtio_delay)
                                : CompletionPolicy::immediate(context.loop);
+}
+
+Result<std::unique_ptr<disk::BlockImage>> open_image(const DiskSpec& disk, disk::IoEngine& engine) {
+  if (!disk.contents.empty()) return std::make_unique<disk::Contents>(disk.path, disk.contents, engine);
+  return disk::open_disk({.path = disk.path, .read_only = disk.read_only, .snapshot = disk.snapshot}, engine);
 }
 
 }  // namespace
@@ -188,10 +195,15 @@ Result<> Pc::add_virtio() {
 
   for (std::size_t i = 0; i < spec_.disks.size(); ++i) {
     const DiskSpec& disk = spec_.disks[i];
-    auto image = TRY(disk::open_disk({.path = disk.path, .read_only = disk.read_only, .snapshot = disk.snapshot}, *io_));
+    auto image = TRY(open_image(disk, *io_));
     TRY(plug_virtio(std::make_unique<VirtioBlock>(
         fmt::format("disk{}", i), dma_, policy, std::move(image),
-        VirtioBlock::Options{.serial = fmt::format("doppel-{}", i), .queues = spec_.cpus})));
+        VirtioBlock::Options{.serial = disk.serial.empty() ? fmt::format("doppel-{}", i) : disk.serial,
+                             .queues = spec_.cpus})));
+  }
+  for (const ShareSpec& share : spec_.shares) {
+    auto server = TRY(p9::Server::create(share.path, share.read_only));
+    TRY(plug_virtio(std::make_unique<VirtioShare>("share " + share.tag, dma_, policy, std::move(server), share.tag)));
   }
   for (std::size_t i = 0; i < spec_.nics.size(); ++i) {
     const network::NicSpec& nic = spec_.nics[i];

@@ -139,7 +139,8 @@ class VirtioDriver {
     set_status(agreed);
     if ((status() & virtio::status_features_ok) == 0) return false;
     if (msix) enable_msix();
-    const unsigned queues = static_cast<unsigned>(read(0x12, 2));
+    const u64 found = read(0x12, 2);
+    const unsigned queues = found == 0xffff ? 0 : static_cast<unsigned>(found);  // all ones: its BAR is off
     for (unsigned q = 0; q < queues; ++q) set_up_queue(q, size, msix ? static_cast<u16>(q) : VirtioPci::no_vector);
     if (msix) write(0x10, 2, queues);
     event_index = (features & virtio::feature_event_index) != 0;
@@ -149,7 +150,7 @@ class VirtioDriver {
   void enable_msix() {
     const unsigned capability = find_capability(pci::capability_msix);
     machine.pci.config_write(0, VirtioMachine::slot, 0, capability + 2, 2, 0x8000);
-    for (unsigned vector = 0; vector <= read(0x12, 2); ++vector) {
+    for (unsigned vector = 0; vector <= read(0x12, 2) % 0xffff; ++vector) {
       write(0x4000 + 16 * vector, 4, 0xfee00000);
       write(0x4000 + 16 * vector + 8, 4, 0x40 + vector);
       write(0x4000 + 16 * vector + 12, 4, 0);
