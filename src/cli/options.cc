@@ -120,9 +120,9 @@ Result<> MachineOptions::parse_network(BoardSpec& board) const {
   if (!nics.empty()) board.nics.clear();
   for (const std::string& nic : nics) board.nics.push_back(TRY(network::parse_nic(nic)));
   if (publish.empty()) return {};
-  const auto user = std::ranges::find(board.nics, network::PortKind::user, &network::NicSpec::kind);
-  if (user == board.nics.end()) return usage_error("--publish needs --nic user");
-  for (const std::string& ports : publish) user->publish.push_back(TRY(network::parse_publish(ports)));
+  const auto nat = std::ranges::find(board.nics, network::PortKind::user, &network::NicSpec::kind);
+  if (nat == board.nics.end()) return usage_error("--publish needs --nic user");
+  for (const std::string& ports : publish) nat->publish.push_back(TRY(network::parse_publish(ports)));
   return {};
 }
 
@@ -218,25 +218,21 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
   TRY(parse_network(spec.board));
-  return {};
-}
-
-TRY(add_shares(spec.board));
-if (!image.empty()) TRY(add_image(image, spec.board));
-TRY(add_seed(spec.board));
-if (nic != "none") return usage_error(fmt::format("--nic: unknown network '{}': only none is known", nic));
-if (console == "virtio") {
-  spec.board.console = ConsoleKind::virtio;
-} else if (console != "serial") {
-  return usage_error(fmt::format("--console: unknown device '{}': use serial or virtio", console));
-}
-if (clock == "instructions") {
-  spec.clock = ClockMode::instructions;
-} else if (clock != "host") {
-  return usage_error(fmt::format("--clock: unknown clock '{}': use host or instructions", clock));
-}
-TRY(validate(spec));
-return spec;
+  TRY(add_shares(spec.board));
+  if (!image.empty()) TRY(add_image(image, spec.board));
+  TRY(add_seed(spec.board));
+  if (console == "virtio") {
+    spec.board.console = ConsoleKind::virtio;
+  } else if (console != "serial") {
+    return usage_error(fmt::format("--console: unknown device '{}': use serial or virtio", console));
+  }
+  if (clock == "instructions") {
+    spec.clock = ClockMode::instructions;
+  } else if (clock != "host") {
+    return usage_error(fmt::format("--clock: unknown clock '{}': use host or instructions", clock));
+  }
+  TRY(validate(spec));
+  return spec;
 }
 
 }  // namespace doppel::cli
