@@ -86,11 +86,11 @@ inline bool condition(const LazyFlags& flags) {
   if constexpr ((code >> 1) == 0) value = flags.of();
   if constexpr ((code >> 1) == 1) value = flags.cf();
   if constexpr ((code >> 1) == 2) value = flags.zf();
-  if constexpr ((code >> 1) == 3) value = flags.cf() | flags.zf();
+  if constexpr ((code >> 1) == 3) value = flags.cf() || flags.zf();
   if constexpr ((code >> 1) == 4) value = flags.sf();
   if constexpr ((code >> 1) == 5) value = flags.pf();
   if constexpr ((code >> 1) == 6) value = flags.less();
-  if constexpr ((code >> 1) == 7) value = flags.less() | flags.zf();
+  if constexpr ((code >> 1) == 7) value = flags.less() || flags.zf();
   return value != static_cast<bool>(code & 1);
 }
 
