@@ -147,6 +147,13 @@ NativeCpu* NativeCpu::instance() {
   return ready ? &cpu : nullptr;
 }
 
+bool NativeCpu::has_compatibility_mode() {
+  bool there;
+  u32 rights;
+  asm volatile("lar %2, %0" : "=r"(rights), "=@ccz"(there) : "r"(u32{code32_selector}));
+  return there;
+}
+
 bool NativeCpu::set_up() {
   if (!map_at(FlatGuest::base, size) || !map_at(block_address, 0x2000)) return false;
   block()->exit = reinterpret_cast<u64>(&doppel_native_exit);

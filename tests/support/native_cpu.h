@@ -25,6 +25,8 @@ class NativeCpu {
 
   // One at a time per process: fixed addresses and signal handlers. False: this host does not let it.
   static NativeCpu* instance();
+  // Some kernels let no process execute 32-bit code.
+  static bool has_compatibility_mode();
 
   u8* memory(u64 linear) { return reinterpret_cast<u8*>(linear); }
   void set_present(u64 linear, bool present);  // one 4 KiB page

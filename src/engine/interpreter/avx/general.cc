@@ -102,19 +102,6 @@ void compute_to_memory(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-bool must_be_aligned(x86::Mnemonic mnemonic) {
-  switch (mnemonic) {
-    case ZYDIS_MNEMONIC_VMOVAPS:
-    case ZYDIS_MNEMONIC_VMOVAPD:
-    case ZYDIS_MNEMONIC_VMOVDQA:
-    case ZYDIS_MNEMONIC_VMOVNTPS:
-    case ZYDIS_MNEMONIC_VMOVNTPD:
-    case ZYDIS_MNEMONIC_VMOVNTDQ:
-    case ZYDIS_MNEMONIC_VMOVNTDQA: return true;
-    default: return false;
-  }
-}
-
 int position(const Instruction& instruction, OperandKind kind) {
   for (int i = 0; i < 4; ++i)
     if (instruction.operands[static_cast<unsigned>(i)].kind == kind) return i;
@@ -141,10 +128,7 @@ Binding bind_vex(const Instruction& instruction, Op& op) {
   const int memory = position(instruction, OperandKind::memory), gpr = position(instruction, OperandKind::gpr);
   const StubShape shape = stub_shape(instruction);
   op.immediate = std::bit_cast<u64>(shape);
-  if (memory != none) {
-    op.bytes = instruction.operands[static_cast<unsigned>(memory)].bytes;
-    if (must_be_aligned(instruction.mnemonic)) op.flags |= op_flag::aligned;
-  }
+  if (memory != none) op.bytes = instruction.operands[static_cast<unsigned>(memory)].bytes;
   if (shape.kind(3) == StubOperand::vector) (memory == 2 ? op.c : op.base) = instruction.operands[3].index;
   if (memory == 0) return {gpr == none ? compute_to_memory : nullptr};
   return {shape.flags ? pick<true>(gpr, memory) : pick<false>(gpr, memory)};

@@ -16,16 +16,6 @@ using x86::VexField;
 
 namespace {
 
-// Stores that bypass the caches are ordinary stores here, as in sse/: the guest's fences order them then.
-u8 cached_opcode(const x86::Instruction& instruction) {
-  switch (instruction.mnemonic) {
-    case ZYDIS_MNEMONIC_VMOVNTPS:
-    case ZYDIS_MNEMONIC_VMOVNTPD: return 0x29;  // VMOVAPS, VMOVAPD
-    case ZYDIS_MNEMONIC_VMOVNTDQ: return 0x7f;  // VMOVDQA
-    default: return instruction.opcode;
-  }
-}
-
 StubOperand stub_operand(OperandKind kind) {
   switch (kind) {
     case OperandKind::vector: return StubOperand::vector;
@@ -135,7 +125,7 @@ StubShape stub_shape(const x86::Instruction& instruction) {
   shape.w = instruction.vex.w;
   shape.l = instruction.vex.l;
   shape.pp = instruction.vex.pp;
-  shape.opcode = cached_opcode(instruction);
+  shape.opcode = instruction.opcode;
   shape.extension = instruction.modrm >> 3 & 7;
   for (const x86::Operand& operand : instruction.operands)
     if (operand.field == VexField::reg) shape.extension = 0;

@@ -52,6 +52,7 @@ constexpr u8 aligned = lock;  // the memory operand must be aligned to its size;
 }
 
 // Those with a binder of their own; the others are bound by bind_vex.
+std::span<const BindRow> avx_frequent_rows();
 std::span<const BindRow> avx_memory_rows();
 std::span<const BindRow> avx_control_rows();
 // Any other VEX instruction that is not of the general registers.

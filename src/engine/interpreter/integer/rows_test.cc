@@ -216,6 +216,7 @@ class IntegerRows : public ::testing::TestWithParam<bool> {
   void SetUp() override {
     native_ = NativeCpu::instance();
     if (!native_) GTEST_SKIP() << "this host does not let tests map the addresses they need";
+    if (GetParam() && !NativeCpu::has_compatibility_mode()) GTEST_SKIP() << "this host runs no 32-bit code";
     native_->set_present(hole_at, false);
     guest_.set_present(hole_at, false);
   }

@@ -46,7 +46,8 @@ constexpr BindRow rows[] = {
 std::vector<BindRow> join_rows() {
   std::vector<BindRow> all;
   for (auto part : {sse_integer_rows(), sse_float_rows(), sse_convert_rows(), sse_move_rows(), sse_immediate_rows(),
-                    sse_string_rows(), sse_control_rows(), sse_sha_rows(), avx_memory_rows(), avx_control_rows()})
+                    sse_string_rows(), sse_control_rows(), sse_sha_rows(), avx_frequent_rows(), avx_memory_rows(),
+                    avx_control_rows()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }
