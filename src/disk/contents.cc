@@ -4,34 +4,30 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/bits.h"
+#include "disk/raw.h"
+
 namespace doppel::disk {
 
 Contents::Contents(std::string name, std::string bytes, IoEngine& engine)
     : name_(std::move(name)), bytes_(std::move(bytes)), engine_(engine) {
-  bytes_.resize((bytes_.size() + sector_bytes - 1) / sector_bytes * sector_bytes);
-}
-
-void Contents::complete(int error, Completion done) {
-  engine_.submit({.kind = IoRequest::Kind::nothing,
-                  .done = [error, done = std::move(done)](int failed) { done(failed != 0 ? failed : error); }});
+  bytes_.resize(align_up(bytes_.size(), sector_bytes));
 }
 
 void Contents::read(u64 offset, std::span<const iovec> buffers, Completion done) {
-  u64 total = 0;
-  for (const iovec& buffer : buffers) total += buffer.iov_len;
-  const bool inside = offset <= bytes_.size() && total <= bytes_.size() - offset;
-  if (!inside || offset % sector_bytes != 0 || total % sector_bytes != 0) return complete(EINVAL, std::move(done));
+  if (const int error = check_range(offset, total_bytes(buffers), size_bytes()))
+    return engine_.complete(error, std::move(done));
   for (const iovec& buffer : buffers) {
     std::memcpy(buffer.iov_base, bytes_.data() + offset, buffer.iov_len);
     offset += buffer.iov_len;
   }
-  complete(0, std::move(done));
+  engine_.complete(0, std::move(done));
 }
 
-void Contents::write(u64, std::span<const iovec>, Completion done) { complete(EROFS, std::move(done)); }
-void Contents::flush(Completion done) { complete(0, std::move(done)); }
-void Contents::discard(u64, u64, Completion done) { complete(EROFS, std::move(done)); }
-void Contents::write_zeroes(u64, u64, bool, Completion done) { complete(EROFS, std::move(done)); }
+void Contents::write(u64, std::span<const iovec>, Completion done) { engine_.complete(EROFS, std::move(done)); }
+void Contents::flush(Completion done) { engine_.complete(0, std::move(done)); }
+void Contents::discard(u64, u64, Completion done) { engine_.complete(EROFS, std::move(done)); }
+void Contents::write_zeroes(u64, u64, bool, Completion done) { engine_.complete(EROFS, std::move(done)); }
 
 void Contents::state(state::Archive& archive) {
   archive.begin("contents", 1);

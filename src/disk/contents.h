@@ -27,8 +27,6 @@ class Contents final : public BlockImage {
   void state(state::Archive& archive) override;
 
  private:
-  void complete(int error, Completion done);
-
   const std::string name_;
   std::string bytes_;
   IoEngine& engine_;

@@ -74,6 +74,11 @@ Result<std::unique_ptr<IoEngine>> IoEngine::create(EventLoop& loop, Kind kind) {
   return make_thread_engine(loop);
 }
 
+void IoEngine::complete(int error, std::function<void(int error)> done) {
+  submit({.kind = IoRequest::Kind::nothing,
+          .done = [error, done = std::move(done)](int failed) { done(failed != 0 ? failed : error); }});
+}
+
 void IoEngine::submit(IoRequest request) {
   {
     const std::lock_guard lock(mutex_);

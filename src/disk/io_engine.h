@@ -48,6 +48,8 @@ class IoEngine {
   virtual std::string_view name() const = 0;
 
   void submit(IoRequest request);
+  // Completes with `error` (0: success) as a request does, without doing anything.
+  void complete(int error, std::function<void(int error)> done);
   // Returns when nothing is under way and no completion is running. Not from a completion.
   void drain();
   void cancel();

@@ -89,11 +89,6 @@ Overlay::~Overlay() {
   if (bitmap_ != nullptr) ::munmap(bitmap_, bitmap_bytes_);
 }
 
-void Overlay::complete(int error, Completion done) {
-  engine_.submit({.kind = IoRequest::Kind::nothing,
-                  .done = [error, done = std::move(done)](int failed) { done(failed != 0 ? failed : error); }});
-}
-
 void Overlay::mark_written(u64 offset, u64 bytes) {
   const std::lock_guard lock(mutex_);
   const u64 end = (offset + bytes) / sector_bytes;
@@ -123,8 +118,8 @@ u64 Overlay::run_end(u64 sector, u64 end) const {
 
 void Overlay::read(u64 offset, std::span<const iovec> buffers, Completion done) {
   const u64 bytes = total_bytes(buffers);
-  if (const int error = check_range(offset, bytes, size_bytes())) return complete(error, std::move(done));
-  if (bytes == 0) return complete(0, std::move(done));
+  if (const int error = check_range(offset, bytes, size_bytes())) return engine_.complete(error, std::move(done));
+  if (bytes == 0) return engine_.complete(0, std::move(done));
   struct Run {
     u64 first, end;
     bool written;
@@ -157,7 +152,7 @@ void Overlay::read(u64 offset, std::span<const iovec> buffers, Completion done) 
 // Sectors count as written from the completion on, so that one that fails leaves what was there.
 void Overlay::write(u64 offset, std::span<const iovec> buffers, Completion done) {
   const u64 bytes = total_bytes(buffers);
-  if (const int error = check_range(offset, bytes, size_bytes())) return complete(error, std::move(done));
+  if (const int error = check_range(offset, bytes, size_bytes())) return engine_.complete(error, std::move(done));
   engine_.submit({.kind = IoRequest::Kind::write,
                   .fd = file_.get(),
                   .offset = offset,
@@ -168,13 +163,13 @@ void Overlay::write(u64 offset, std::span<const iovec> buffers, Completion done)
                   }});
 }
 
-void Overlay::flush(Completion done) { complete(0, std::move(done)); }  // nothing here outlives the machine
+void Overlay::flush(Completion done) { engine_.complete(0, std::move(done)); }  // nothing here outlives the machine
 
 void Overlay::discard(u64 offset, u64 bytes, Completion done) { write_zeroes(offset, bytes, true, std::move(done)); }
 
 void Overlay::write_zeroes(u64 offset, u64 bytes, bool, Completion done) {
-  if (const int error = check_range(offset, bytes, size_bytes())) return complete(error, std::move(done));
-  if (bytes == 0) return complete(0, std::move(done));
+  if (const int error = check_range(offset, bytes, size_bytes())) return engine_.complete(error, std::move(done));
+  if (bytes == 0) return engine_.complete(0, std::move(done));
   engine_.submit({.kind = IoRequest::Kind::allocate,
                   .fd = file_.get(),
                   .offset = offset,

@@ -42,7 +42,6 @@ class Overlay final : public BlockImage {
   void mark_written(u64 offset, u64 bytes);
   // The end, at most `end`, of the run of sectors from `sector` that are all in the same place.
   u64 run_end(u64 sector, u64 end) const;
-  void complete(int error, Completion done);
   void save(state::Archive& archive);
   void load(state::Archive& archive);
 

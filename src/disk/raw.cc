@@ -94,33 +94,30 @@ Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path, bool r
   return image;
 }
 
-void RawImage::complete(int error, Completion done) {
-  engine_.submit({.kind = IoRequest::Kind::nothing,
-                  .done = [error, done = std::move(done)](int failed) { done(failed != 0 ? failed : error); }});
-}
-
 void RawImage::read(u64 offset, std::span<const iovec> buffers, Completion done) {
-  if (const int error = check_range(offset, total_bytes(buffers), size_bytes_)) return complete(error, std::move(done));
+  if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
+    return engine_.complete(error, std::move(done));
   engine_.submit(
       {.kind = IoRequest::Kind::read, .fd = fd_.get(), .offset = offset, .buffers = buffers, .done = std::move(done)});
 }
 
 void RawImage::write(u64 offset, std::span<const iovec> buffers, Completion done) {
-  if (read_only_) return complete(EROFS, std::move(done));
-  if (const int error = check_range(offset, total_bytes(buffers), size_bytes_)) return complete(error, std::move(done));
+  if (read_only_) return engine_.complete(EROFS, std::move(done));
+  if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
+    return engine_.complete(error, std::move(done));
   engine_.submit(
       {.kind = IoRequest::Kind::write, .fd = fd_.get(), .offset = offset, .buffers = buffers, .done = std::move(done)});
 }
 
 void RawImage::flush(Completion done) {
-  if (read_only_) return complete(0, std::move(done));
+  if (read_only_) return engine_.complete(0, std::move(done));
   engine_.submit({.kind = IoRequest::Kind::sync_data, .fd = fd_.get(), .done = std::move(done)});
 }
 
 void RawImage::discard(u64 offset, u64 bytes, Completion done) {
-  if (read_only_) return complete(EROFS, std::move(done));
-  if (const int error = check_range(offset, bytes, size_bytes_)) return complete(error, std::move(done));
-  if (bytes == 0) return complete(0, std::move(done));
+  if (read_only_) return engine_.complete(EROFS, std::move(done));
+  if (const int error = check_range(offset, bytes, size_bytes_)) return engine_.complete(error, std::move(done));
+  if (bytes == 0) return engine_.complete(0, std::move(done));
   // A host that cannot punch holes keeps the data, which a discard allows.
   engine_.submit({.kind = IoRequest::Kind::allocate,
                   .fd = fd_.get(),
@@ -131,9 +128,9 @@ void RawImage::discard(u64 offset, u64 bytes, Completion done) {
 }
 
 void RawImage::write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) {
-  if (read_only_) return complete(EROFS, std::move(done));
-  if (const int error = check_range(offset, bytes, size_bytes_)) return complete(error, std::move(done));
-  if (bytes == 0) return complete(0, std::move(done));
+  if (read_only_) return engine_.complete(EROFS, std::move(done));
+  if (const int error = check_range(offset, bytes, size_bytes_)) return engine_.complete(error, std::move(done));
+  if (bytes == 0) return engine_.complete(0, std::move(done));
   engine_.submit({.kind = IoRequest::Kind::allocate,
                   .fd = fd_.get(),
                   .offset = offset,

@@ -35,7 +35,6 @@ class RawImage final : public BlockImage {
   RawImage(std::string path, bool read_only, IoEngine& engine)
       : path_(std::move(path)), read_only_(read_only), engine_(engine) {}
 
-  void complete(int error, Completion done);  // without doing anything
   void zero_by_writing(u64 offset, u64 bytes, Completion done);
 
   const std::string path_;
