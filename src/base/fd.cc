@@ -50,6 +50,13 @@ Result<std::string> read_file(const std::string& path, u64 limit) {
   return contents;
 }
 
+Result<> write_file(const std::string& path, std::string_view text) {
+  const Fd fd = TRY(open_file(path, O_WRONLY | O_CREAT | O_TRUNC));
+  if (auto written = write_all(fd.get(), {reinterpret_cast<const u8*>(text.data()), text.size()}); !written)
+    return fail(fmt::format("'{}': {}", path, written.error().message));
+  return {};
+}
+
 Result<> write_all(int fd, std::span<const u8> bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(fd, bytes.data(), bytes.size());

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/result.h"
@@ -37,6 +38,8 @@ class Fd {
 Result<Fd> open_file(const std::string& path, int flags, int mode = 0644);
 // The whole regular file; an error when it is a directory or larger than `limit` bytes.
 Result<std::string> read_file(const std::string& path, u64 limit);
+// Makes the file, or replaces what it held. The error names the path.
+Result<> write_file(const std::string& path, std::string_view text);
 // Writes all bytes, retrying short writes and EINTR.
 Result<> write_all(int fd, std::span<const u8> bytes);
 

@@ -34,6 +34,15 @@ TEST(Files, Read) {
   check_refused("/dev/null", 1, "cannot read '/dev/null': it is not a regular file");
 }
 
+TEST(Files, Write) {
+  TemporaryFile file;
+  ASSERT_TRUE(write_file(file.path, "longer than what follows"));
+  ASSERT_TRUE(write_file(file.path, "short"));
+  EXPECT_EQ(*read_file(file.path, 100), "short");
+  EXPECT_EQ(write_file("/dev/full", "x").error().message, "'/dev/full': cannot write: No space left on device");
+  EXPECT_FALSE(write_file("/nonexistent/file", "x"));
+}
+
 TEST(Files, LogConfiguration) {
   TemporaryFile file;
   EXPECT_EQ(log::configure("loud").error().message, "unknown log level 'loud': use error, warning, info or debug");

@@ -96,15 +96,10 @@ std::string host_settings(const fs::path& scratch) {
   return settings;
 }
 
-Result<> write_text(const fs::path& path, const std::string& text) {
-  const Fd file = TRY(open_file(path, O_WRONLY | O_CREAT | O_TRUNC));
-  return write_all(file.get(), {reinterpret_cast<const u8*>(text.data()), text.size()});
-}
-
 Result<> install(const fs::path& folder, const DebianSources& debian, const DebianOptions& options,
                  const std::string& hostname) {
   const std::string sources = format_sources(debian.sources), settings = host_settings(folder);
-  TRY(write_text(folder / "debian.sources", sources));
+  TRY(write_file(folder / "debian.sources", sources));
   HostCommand command{.log = folder / "log"};
   command.arguments = {"mmdebstrap", "--variant=minbase", "--format=tar", is_root() ? "--mode=root" : "--mode=unshare",
                        fmt::format("--include={}", debian_packages)};

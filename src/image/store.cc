@@ -40,6 +40,10 @@ Fd lock_folder(const fs::path& path, int operation) {
   return fd;
 }
 
+std::unexpected<Error> cannot_lock(const fs::path& path) {
+  return fail_errno(fmt::format("cannot lock the folder '{}'", path.string()));
+}
+
 // Values are one line each.
 std::string one_line(std::string text) {
   std::ranges::replace_if(text, [](char c) { return c == '\n' || c == '\r'; }, ' ');
@@ -185,6 +189,7 @@ Result<> Store::remove(std::string_view name) const {
   if (::flock(disk.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(fmt::format("image '{}' is in use: a machine runs from it", name));
   const Fd guard = lock_folder(folder_, LOCK_EX);
+  if (!guard) return cannot_lock(folder_);
   const fs::path doomed = folder_ / fmt::format("{}removed-{}", temporary_prefix, ::getpid());
   if (::rename(image.folder.c_str(), doomed.c_str()) != 0)
     return fail_errno(fmt::format("cannot remove image '{}'", name));
@@ -212,11 +217,17 @@ Result<Store::Draft> Store::make(std::string_view name) const {
   }
   // Held until the new folder has its own lock, so that no one takes it for a leftover.
   const Fd guard = lock_folder(folder_, LOCK_EX);
+  if (!guard) return cannot_lock(folder_);
   remove_leftovers();
   std::string folder = folder_ / fmt::format("{}XXXXXX", temporary_prefix);
   if (::mkdtemp(folder.data()) == nullptr)
     return fail_errno(fmt::format("cannot make a folder in '{}'", folder_.string()));
   Fd lock = lock_folder(folder, LOCK_EX);
+  if (!lock) {
+    auto problem = cannot_lock(folder);
+    ::rmdir(folder.c_str());
+    return problem;
+  }
   return Draft(std::move(folder), std::move(target), std::move(lock));
 }
 
@@ -228,11 +239,7 @@ Store::Draft::~Draft() {
 
 Result<> Store::Draft::publish(Image image) {
   if (image.created == 0) image.created = ::time(nullptr);
-  {
-    const Fd file = TRY(open_file(folder_ / "image.conf", O_WRONLY | O_CREAT | O_TRUNC));
-    const std::string text = configuration(image);
-    TRY(write_all(file.get(), {reinterpret_cast<const u8*>(text.data()), text.size()}));
-  }
+  TRY(write_file(folder_ / "image.conf", configuration(image)));
   if (::chmod(folder_.c_str(), 0755) != 0 || ::syncfs(lock_.get()) != 0 ||
       ::renameat2(AT_FDCWD, folder_.c_str(), AT_FDCWD, target_.c_str(), RENAME_NOREPLACE) != 0) {
     return fail_errno(fmt::format("cannot keep the image as '{}'", target_.string()));
