@@ -90,6 +90,7 @@ class Server {
   int add(u32 number, Fid fid);
   std::optional<Fid> step(const Fid& from, const std::string& name);
   int put_qid_of(int inode, Answer) const;
+  int put_qid_of_child(const Fid& folder, const std::string& name, Answer) const;
   int rename_path(int from_folder, const std::string& from_folder_path, const std::string& from, const Fid& to_folder,
                   const std::string& to);
   int set_size(const Fid& fid, const struct stat& info, u64 size);

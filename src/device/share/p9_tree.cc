@@ -85,6 +85,11 @@ int Server::lcreate(Fields fields, Answer answer) {
   return 0;
 }
 
+int Server::put_qid_of_child(const Fid& folder, const std::string& name, Answer answer) const {
+  const Fd made = folder_.child(folder.inode.get(), name);
+  return made ? put_qid_of(made.get(), answer) : errno;
+}
+
 int Server::symlink(Fields fields, Answer answer) {
   const Fid* fid = find(fields.get<u32>());
   const std::string name = fields.text(), target = fields.text();
@@ -92,8 +97,7 @@ int Server::symlink(Fields fields, Answer answer) {
   if (fid == nullptr) return EBADF;
   if (read_only_) return EROFS;
   if (::symlinkat(target.c_str(), fid->inode.get(), name.c_str()) != 0) return errno;
-  const Fd made = folder_.child(fid->inode.get(), name);
-  return made ? put_qid_of(made.get(), answer) : errno;
+  return put_qid_of_child(*fid, name, answer);
 }
 
 int Server::mknod(Fields fields, Answer answer) {
@@ -106,8 +110,7 @@ int Server::mknod(Fields fields, Answer answer) {
   const u32 type = mode & S_IFMT;
   if (type != 0 && type != S_IFREG && type != S_IFIFO && type != S_IFSOCK) return EPERM;  // no devices
   if (::mknodat(fid->inode.get(), name.c_str(), type | (mode & permission_bits), 0) != 0) return errno;
-  const Fd made = folder_.child(fid->inode.get(), name);
-  return made ? put_qid_of(made.get(), answer) : errno;
+  return put_qid_of_child(*fid, name, answer);
 }
 
 int Server::mkdir(Fields fields, Answer answer) {
@@ -118,8 +121,7 @@ int Server::mkdir(Fields fields, Answer answer) {
   if (fid == nullptr) return EBADF;
   if (read_only_) return EROFS;
   if (::mkdirat(fid->inode.get(), name.c_str(), mode & permission_bits) != 0) return errno;
-  const Fd made = folder_.child(fid->inode.get(), name);
-  return made ? put_qid_of(made.get(), answer) : errno;
+  return put_qid_of_child(*fid, name, answer);
 }
 
 int Server::link(Fields fields, Answer) {
