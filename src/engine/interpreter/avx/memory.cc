@@ -1,4 +1,4 @@
-// What touches only the parts of its memory operand that a mask selects: VMASKMOV, VPMASKMOV, VMASKMOVDQU and the gathers. A part that
+// What touches only the parts of its memory operand that a mask selects: VMASKMOV, VPMASKMOV and the gathers. A part that
 // is not selected cannot fault. Intel SDM vol. 2.
 #include "engine/interpreter/avx/vex.h"
 
@@ -120,38 +120,13 @@ Binding bind_gather(const Instruction& instruction, Op& op) {
   return {execute<gather<T, Index>>};
 }
 
-// ---- VMASKMOVDQU: bytes, to [rDI] ----
-
-[[gnu::noinline]] bool masked_bytes(Cpu& cpu, const Op* op) {
-  const VectorRegister &data = cpu.s.vectors[op->a], &mask = cpu.s.vectors[op->b];
-  const Linear linear = operand_linear(cpu, op, 16, AccessKind::write);
-  if (!linear.ok) return false;
-  for (unsigned i = 0; i < 16; ++i)
-    if (selected<u8>(mask, i) && !probe_write(cpu, linear.address + i, 1, segment_of(op))) return false;
-  for (unsigned i = 0; i < 16; ++i)
-    if (selected<u8>(mask, i) && !store<u8>(cpu, linear.address + i, element<u8>(data, i), segment_of(op)))
-      return false;
-  return true;
-}
-
-Binding bind_masked_bytes(const Instruction& instruction, Op& op) {
-  op.base = x86::rdi;
-  op.index = slot_zero;
-  op.displacement = 0;
-  op.segment = instruction.memory.segment;
-  if (instruction.address_bytes == 4) op.flags |= op_flag::address32;
-  if (instruction.address_bytes == 2) op.flags |= op_flag::address16;
-  return {execute<masked_bytes>};
-}
-
 constexpr BindRow rows[] = {
     {ZYDIS_MNEMONIC_VMASKMOVPS, bind_masked<u32>},      {ZYDIS_MNEMONIC_VMASKMOVPD, bind_masked<u64>},
     {ZYDIS_MNEMONIC_VPMASKMOVD, bind_masked<u32>},      {ZYDIS_MNEMONIC_VPMASKMOVQ, bind_masked<u64>},
-    {ZYDIS_MNEMONIC_VMASKMOVDQU, bind_masked_bytes},    {ZYDIS_MNEMONIC_VGATHERDPS, bind_gather<u32, u32>},
-    {ZYDIS_MNEMONIC_VGATHERDPD, bind_gather<u64, u32>}, {ZYDIS_MNEMONIC_VGATHERQPS, bind_gather<u32, u64>},
-    {ZYDIS_MNEMONIC_VGATHERQPD, bind_gather<u64, u64>}, {ZYDIS_MNEMONIC_VPGATHERDD, bind_gather<u32, u32>},
-    {ZYDIS_MNEMONIC_VPGATHERDQ, bind_gather<u64, u32>}, {ZYDIS_MNEMONIC_VPGATHERQD, bind_gather<u32, u64>},
-    {ZYDIS_MNEMONIC_VPGATHERQQ, bind_gather<u64, u64>},
+    {ZYDIS_MNEMONIC_VGATHERDPS, bind_gather<u32, u32>}, {ZYDIS_MNEMONIC_VGATHERDPD, bind_gather<u64, u32>},
+    {ZYDIS_MNEMONIC_VGATHERQPS, bind_gather<u32, u64>}, {ZYDIS_MNEMONIC_VGATHERQPD, bind_gather<u64, u64>},
+    {ZYDIS_MNEMONIC_VPGATHERDD, bind_gather<u32, u32>}, {ZYDIS_MNEMONIC_VPGATHERDQ, bind_gather<u64, u32>},
+    {ZYDIS_MNEMONIC_VPGATHERQD, bind_gather<u32, u64>}, {ZYDIS_MNEMONIC_VPGATHERQQ, bind_gather<u64, u64>},
 };
 
 }  // namespace

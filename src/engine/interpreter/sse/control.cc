@@ -1,4 +1,4 @@
-// LDMXCSR, STMXCSR, EMMS, and the one table of all vector instructions.
+// LDMXCSR, STMXCSR and their VEX forms, EMMS, and the one table of all vector instructions.
 #include <algorithm>
 #include <vector>
 
@@ -11,8 +11,11 @@ namespace {
 
 constexpr u32 mxcsr_reserved = 0xffff'0000;
 
+// `refusal`: the exception that keeps this encoding from executing.
+template <u8 Cpu::* refusal>
 void ldmxcsr(Cpu& cpu, const Op* op) {
-  DOPPEL_CHECK_SSE(cpu, op);
+  if (cpu.*refusal) [[unlikely]]
+    return raise(cpu, op, cpu.*refusal);
   const Loaded<u32> value = load_operand<u32>(cpu, op);
   if (!value.ok) return faulted(cpu, op);
   if (value.value & mxcsr_reserved) return raise(cpu, op, x86::general_protection, 0);
@@ -20,8 +23,10 @@ void ldmxcsr(Cpu& cpu, const Op* op) {
   apply_mxcsr(cpu);
   return next(cpu, op);
 }
+template <u8 Cpu::* refusal>
 void stmxcsr(Cpu& cpu, const Op* op) {
-  DOPPEL_CHECK_SSE(cpu, op);
+  if (cpu.*refusal) [[unlikely]]
+    return raise(cpu, op, cpu.*refusal);
   collect_mxcsr(cpu);
   if (!store_operand<u32>(cpu, op, cpu.s.mxcsr)) return faulted(cpu, op);
   return next(cpu, op);
@@ -33,13 +38,21 @@ void emms(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-Binding bind_ldmxcsr(const x86::Instruction&, Op&) { return {ldmxcsr}; }
-Binding bind_stmxcsr(const x86::Instruction&, Op&) { return {stmxcsr}; }
+template <u8 Cpu::* refusal>
+Binding bind_ldmxcsr(const x86::Instruction&, Op&) {
+  return {ldmxcsr<refusal>};
+}
+template <u8 Cpu::* refusal>
+Binding bind_stmxcsr(const x86::Instruction&, Op&) {
+  return {stmxcsr<refusal>};
+}
 Binding bind_emms(const x86::Instruction&, Op&) { return {emms}; }
 
 constexpr BindRow rows[] = {
-    {ZYDIS_MNEMONIC_LDMXCSR, bind_ldmxcsr},
-    {ZYDIS_MNEMONIC_STMXCSR, bind_stmxcsr},
+    {ZYDIS_MNEMONIC_LDMXCSR, bind_ldmxcsr<&Cpu::sse_fault>},
+    {ZYDIS_MNEMONIC_STMXCSR, bind_stmxcsr<&Cpu::sse_fault>},
+    {ZYDIS_MNEMONIC_VLDMXCSR, bind_ldmxcsr<&Cpu::avx_fault>},
+    {ZYDIS_MNEMONIC_VSTMXCSR, bind_stmxcsr<&Cpu::avx_fault>},
     {ZYDIS_MNEMONIC_EMMS, bind_emms},
 };
 

@@ -222,14 +222,14 @@ Binding bind_move_mask(const Instruction& instruction, Op&) {
   return {instruction.operands[1].kind == OperandKind::mmx ? move_mask_mmx : move_mask<kind>};
 }
 
-// ---- MASKMOVDQU, MASKMOVQ: bytes to DS:rDI where the mask's sign bit is set ----
+// ---- MASKMOVDQU, VMASKMOVDQU, MASKMOVQ: bytes to DS:rDI where the mask's sign bit is set ----
 
-template <unsigned bytes>
+template <unsigned bytes, u8 Cpu::* refusal>
 void mask_move(Cpu& cpu, const Op* op) {
   if constexpr (bytes == 8) {
     DOPPEL_CHECK_MMX(cpu, op);
-  } else {
-    DOPPEL_CHECK_SSE(cpu, op);
+  } else if (cpu.*refusal) [[unlikely]] {
+    return raise(cpu, op, cpu.*refusal);
   }
   const Linear linear = operand_linear_slow(cpu, op, bytes, AccessKind::write);
   if (!linear.ok) return faulted(cpu, op);
@@ -246,7 +246,7 @@ void mask_move(Cpu& cpu, const Op* op) {
   if constexpr (bytes == 8) enter_mmx(cpu);
   return next(cpu, op);
 }
-template <unsigned bytes>
+template <unsigned bytes, u8 Cpu::* refusal = &Cpu::sse_fault>
 Binding bind_mask_move(const Instruction& instruction, Op& op) {
   op.base = x86::rdi;
   op.index = slot_zero;
@@ -254,7 +254,7 @@ Binding bind_mask_move(const Instruction& instruction, Op& op) {
   op.segment = instruction.memory.segment;
   if (instruction.address_bytes == 4) op.flags |= op_flag::address32;
   if (instruction.address_bytes == 2) op.flags |= op_flag::address16;
-  return {mask_move<bytes>};
+  return {mask_move<bytes, refusal>};
 }
 
 // ---- insertion and extraction ----
@@ -353,28 +353,51 @@ Binding bind_movnti(const Instruction& instruction, Op&) {
 }
 
 constexpr BindRow rows[] = {
-    {ZYDIS_MNEMONIC_MOVAPS, bind_move128<true>},     {ZYDIS_MNEMONIC_MOVAPD, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVDQA, bind_move128<true>},     {ZYDIS_MNEMONIC_MOVNTPS, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTPD, bind_move128<true>},    {ZYDIS_MNEMONIC_MOVNTDQ, bind_move128<true>},
-    {ZYDIS_MNEMONIC_MOVNTDQA, bind_move128<true>},   {ZYDIS_MNEMONIC_MOVUPS, bind_move128<false>},
-    {ZYDIS_MNEMONIC_MOVUPD, bind_move128<false>},    {ZYDIS_MNEMONIC_MOVDQU, bind_move128<false>},
-    {ZYDIS_MNEMONIC_LDDQU, bind_move128<false>},     {ZYDIS_MNEMONIC_MOVSS, bind_scalar<4>},
-    {ZYDIS_MNEMONIC_MOVSD, bind_scalar<8>},          {ZYDIS_MNEMONIC_CMPSD, bind_cmpsd_vector},
-    {ZYDIS_MNEMONIC_MOVLPS, bind_half<0>},           {ZYDIS_MNEMONIC_MOVLPD, bind_half<0>},
-    {ZYDIS_MNEMONIC_MOVHPS, bind_half<1>},           {ZYDIS_MNEMONIC_MOVHPD, bind_half<1>},
-    {ZYDIS_MNEMONIC_MOVHLPS, bind_movhlps},          {ZYDIS_MNEMONIC_MOVLHPS, bind_movlhps},
-    {ZYDIS_MNEMONIC_MOVDDUP, bind_movddup},          {ZYDIS_MNEMONIC_MOVSLDUP, bind_duplicate<0xa0>},
-    {ZYDIS_MNEMONIC_MOVSHDUP, bind_duplicate<0xf5>}, {ZYDIS_MNEMONIC_MOVD, bind_move_scalar<u32>},
-    {ZYDIS_MNEMONIC_MOVQ, bind_move_scalar<u64>},    {ZYDIS_MNEMONIC_MOVNTQ, bind_move_scalar<u64>},
-    {ZYDIS_MNEMONIC_MOVQ2DQ, bind_movq2dq},          {ZYDIS_MNEMONIC_MOVDQ2Q, bind_movdq2q},
-    {ZYDIS_MNEMONIC_MOVMSKPS, bind_move_mask<4>},    {ZYDIS_MNEMONIC_MOVMSKPD, bind_move_mask<8>},
-    {ZYDIS_MNEMONIC_PMOVMSKB, bind_move_mask<1>},    {ZYDIS_MNEMONIC_MASKMOVDQU, bind_mask_move<16>},
-    {ZYDIS_MNEMONIC_MASKMOVQ, bind_mask_move<8>},    {ZYDIS_MNEMONIC_PINSRB, bind_insert<u8>},
-    {ZYDIS_MNEMONIC_PINSRW, bind_insert<u16>},       {ZYDIS_MNEMONIC_PINSRD, bind_insert<u32>},
-    {ZYDIS_MNEMONIC_PINSRQ, bind_insert<u64>},       {ZYDIS_MNEMONIC_PEXTRB, bind_extract<u8>},
-    {ZYDIS_MNEMONIC_PEXTRW, bind_extract<u16>},      {ZYDIS_MNEMONIC_PEXTRD, bind_extract<u32>},
-    {ZYDIS_MNEMONIC_PEXTRQ, bind_extract<u64>},      {ZYDIS_MNEMONIC_EXTRACTPS, bind_extract<u32>},
-    {ZYDIS_MNEMONIC_INSERTPS, bind_insertps},        {ZYDIS_MNEMONIC_MOVNTI, bind_movnti},
+    {ZYDIS_MNEMONIC_MOVAPS, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVAPD, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVDQA, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTPS, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTPD, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTDQ, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVNTDQA, bind_move128<true>},
+    {ZYDIS_MNEMONIC_MOVUPS, bind_move128<false>},
+    {ZYDIS_MNEMONIC_MOVUPD, bind_move128<false>},
+    {ZYDIS_MNEMONIC_MOVDQU, bind_move128<false>},
+    {ZYDIS_MNEMONIC_LDDQU, bind_move128<false>},
+    {ZYDIS_MNEMONIC_MOVSS, bind_scalar<4>},
+    {ZYDIS_MNEMONIC_MOVSD, bind_scalar<8>},
+    {ZYDIS_MNEMONIC_CMPSD, bind_cmpsd_vector},
+    {ZYDIS_MNEMONIC_MOVLPS, bind_half<0>},
+    {ZYDIS_MNEMONIC_MOVLPD, bind_half<0>},
+    {ZYDIS_MNEMONIC_MOVHPS, bind_half<1>},
+    {ZYDIS_MNEMONIC_MOVHPD, bind_half<1>},
+    {ZYDIS_MNEMONIC_MOVHLPS, bind_movhlps},
+    {ZYDIS_MNEMONIC_MOVLHPS, bind_movlhps},
+    {ZYDIS_MNEMONIC_MOVDDUP, bind_movddup},
+    {ZYDIS_MNEMONIC_MOVSLDUP, bind_duplicate<0xa0>},
+    {ZYDIS_MNEMONIC_MOVSHDUP, bind_duplicate<0xf5>},
+    {ZYDIS_MNEMONIC_MOVD, bind_move_scalar<u32>},
+    {ZYDIS_MNEMONIC_MOVQ, bind_move_scalar<u64>},
+    {ZYDIS_MNEMONIC_MOVNTQ, bind_move_scalar<u64>},
+    {ZYDIS_MNEMONIC_MOVQ2DQ, bind_movq2dq},
+    {ZYDIS_MNEMONIC_MOVDQ2Q, bind_movdq2q},
+    {ZYDIS_MNEMONIC_MOVMSKPS, bind_move_mask<4>},
+    {ZYDIS_MNEMONIC_MOVMSKPD, bind_move_mask<8>},
+    {ZYDIS_MNEMONIC_PMOVMSKB, bind_move_mask<1>},
+    {ZYDIS_MNEMONIC_MASKMOVDQU, bind_mask_move<16>},
+    {ZYDIS_MNEMONIC_VMASKMOVDQU, bind_mask_move<16, &Cpu::avx_fault>},
+    {ZYDIS_MNEMONIC_MASKMOVQ, bind_mask_move<8>},
+    {ZYDIS_MNEMONIC_PINSRB, bind_insert<u8>},
+    {ZYDIS_MNEMONIC_PINSRW, bind_insert<u16>},
+    {ZYDIS_MNEMONIC_PINSRD, bind_insert<u32>},
+    {ZYDIS_MNEMONIC_PINSRQ, bind_insert<u64>},
+    {ZYDIS_MNEMONIC_PEXTRB, bind_extract<u8>},
+    {ZYDIS_MNEMONIC_PEXTRW, bind_extract<u16>},
+    {ZYDIS_MNEMONIC_PEXTRD, bind_extract<u32>},
+    {ZYDIS_MNEMONIC_PEXTRQ, bind_extract<u64>},
+    {ZYDIS_MNEMONIC_EXTRACTPS, bind_extract<u32>},
+    {ZYDIS_MNEMONIC_INSERTPS, bind_insertps},
+    {ZYDIS_MNEMONIC_MOVNTI, bind_movnti},
 };
 
 }  // namespace
