@@ -61,31 +61,42 @@ template <class T>
   std::memcpy(host, &value, sizeof(T));
 }
 
-template <class T>
-[[gnu::always_inline]] inline u64 tag_of(const Cpu& cpu, u64 linear) {
-  return ((linear + (sizeof(T) - 1)) & ~u64{0xfff}) |
-         cpu.asid;  // an access that crosses has the next page's tag: no match
+[[gnu::always_inline]] inline u64 tag_of(const Cpu& cpu, u64 linear, unsigned bytes) {
+  return ((linear + (bytes - 1)) & ~u64{0xfff}) | cpu.asid;  // an access that crosses has the next page's tag: no match
 }
 
-template <class T>
-[[gnu::always_inline]] inline Loaded<T> load(Cpu& cpu, u64 linear, x86::Segment segment = x86::ds) {
+// Host address of `bytes` bytes for a plain load, or nullptr: take the slow path.
+[[gnu::always_inline]] inline u8* load_target(const Cpu& cpu, u64 linear, unsigned bytes) {
   const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.read_tag == tag_of<T>(cpu, linear)) [[likely]]
-    return {get<T>(reinterpret_cast<const u8*>(linear + entry.addend)), true};
-  const Loaded<u64> slow = load_slow(cpu, linear, sizeof(T), segment);
-  return {static_cast<T>(slow.value), slow.ok};
+  if (entry.read_tag != tag_of(cpu, linear, bytes)) [[unlikely]]
+    return nullptr;
+  return reinterpret_cast<u8*>(linear + entry.addend);
 }
-
-// Host address for a plain store, or nullptr: take the slow path.
-template <class T>
-[[gnu::always_inline]] inline u8* store_target(Cpu& cpu, u64 linear) {
+// The same for a plain store, which no one watches.
+[[gnu::always_inline]] inline u8* store_target(const Cpu& cpu, u64 linear, unsigned bytes) {
   const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.write_tag != tag_of<T>(cpu, linear)) [[unlikely]]
+  if (entry.write_tag != tag_of(cpu, linear, bytes)) [[unlikely]]
     return nullptr;
   u8* host = reinterpret_cast<u8*>(linear + entry.addend);
   if (cpu.page_flags[static_cast<u64>(host - cpu.ram) >> page_shift].load(std::memory_order_relaxed)) [[unlikely]]
     return nullptr;
   return host;
+}
+template <class T>
+[[gnu::always_inline]] inline const u8* load_target(const Cpu& cpu, u64 linear) {
+  return load_target(cpu, linear, sizeof(T));
+}
+template <class T>
+[[gnu::always_inline]] inline u8* store_target(const Cpu& cpu, u64 linear) {
+  return store_target(cpu, linear, sizeof(T));
+}
+
+template <class T>
+[[gnu::always_inline]] inline Loaded<T> load(Cpu& cpu, u64 linear, x86::Segment segment = x86::ds) {
+  if (const u8* host = load_target<T>(cpu, linear)) [[likely]]
+    return {get<T>(host), true};
+  const Loaded<u64> slow = load_slow(cpu, linear, sizeof(T), segment);
+  return {static_cast<T>(slow.value), slow.ok};
 }
 
 template <class T>

@@ -53,7 +53,7 @@ void store_register(Cpu& cpu, const Op* op) {
   const Linear linear = vex_linear(cpu, op, AccessKind::write);
   if (!linear.ok) [[unlikely]]
     return faulted(cpu, op);
-  if (u8* host = vex_writable(cpu, linear.address, bytes)) [[likely]] {
+  if (u8* host = store_target(cpu, linear.address, bytes)) [[likely]] {
     _mm_storeu_si128(reinterpret_cast<V*>(host), low_half(cpu, op->b));
     if constexpr (bytes == 32) _mm_storeu_si128(reinterpret_cast<V*>(host + 16), high_half(cpu, op->b));
     return next(cpu, op);

@@ -90,7 +90,7 @@ void compute_to_memory(Cpu& cpu, const Op* op) {
   const Linear linear = vex_linear(cpu, op, AccessKind::write);
   if (!linear.ok) [[unlikely]]
     return faulted(cpu, op);
-  u8* host = vex_writable(cpu, linear.address, op->bytes);
+  u8* host = store_target(cpu, linear.address, op->bytes);
   if (!host || simd_traps(cpu)) [[unlikely]] {
     const auto segment = static_cast<x86::Segment>(op->segment);
     if (!probe_write(cpu, linear.address, op->bytes, segment)) return faulted(cpu, op);

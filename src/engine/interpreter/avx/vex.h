@@ -26,26 +26,12 @@ constexpr u8 aligned = lock;  // the memory operand must be aligned to its size;
   return linear;
 }
 
-// Host address of `bytes` bytes of RAM within one page, or nullptr: take the slow path. For stores, RAM that no one watches.
-[[gnu::always_inline]] inline u8* vex_readable(Cpu& cpu, u64 linear, unsigned bytes) {
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.read_tag != (((linear + bytes - 1) & ~u64{0xfff}) | cpu.asid)) return nullptr;
-  return reinterpret_cast<u8*>(linear + entry.addend);
-}
-[[gnu::always_inline]] inline u8* vex_writable(Cpu& cpu, u64 linear, unsigned bytes) {
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.write_tag != (((linear + bytes - 1) & ~u64{0xfff}) | cpu.asid)) return nullptr;
-  u8* host = reinterpret_cast<u8*>(linear + entry.addend);
-  return cpu.page_flags[static_cast<u64>(host - cpu.ram) >> page_shift].load(std::memory_order_relaxed) ? nullptr
-                                                                                                        : host;
-}
-
 // The operand's bytes, in RAM or in cpu.scratch; nullptr: fault recorded.
 [[gnu::always_inline]] inline u8* vex_source(Cpu& cpu, const Op* op) {
   const Linear linear = vex_linear(cpu, op, AccessKind::read);
   if (!linear.ok) [[unlikely]]
     return nullptr;
-  if (u8* host = vex_readable(cpu, linear.address, op->bytes)) [[likely]]
+  if (u8* host = load_target(cpu, linear.address, op->bytes)) [[likely]]
     return host;
   const auto segment = static_cast<x86::Segment>(op->segment);
   return load_bytes(cpu, linear.address, cpu.scratch, op->bytes, segment) ? cpu.scratch : nullptr;

@@ -103,8 +103,9 @@ enum class InMemory : u8 { neither, first, second };
 
 template <class F, class T, InMemory where>
 void three_operands(Cpu& cpu, const Op* op) {
-  const Loaded<T> a = source < T, where == InMemory::first > (cpu, op, op->b);
-  const Loaded<T> b = source < T, where == InMemory::second > (cpu, op, op->c);
+  constexpr bool first = where == InMemory::first, second = where == InMemory::second;
+  const Loaded<T> a = source<T, first>(cpu, op, op->b);
+  const Loaded<T> b = source<T, second>(cpu, op, op->c);
   if (!a.ok || !b.ok) [[unlikely]]
     return faulted(cpu, op);
   const T result = F::template compute<T>(a.value, b.value);

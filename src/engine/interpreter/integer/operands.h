@@ -19,15 +19,6 @@ namespace doppel::interpreter {
   return cpu.gpr[op->base] + (cpu.gpr[op->index] << op->scale) + static_cast<u64>(static_cast<i64>(op->displacement));
 }
 
-// Host address for a plain load, or nullptr: take the slow path. (For a plain store: store_target.)
-template <class T>
-[[gnu::always_inline]] inline const u8* load_target(const Cpu& cpu, u64 linear) {
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.read_tag != tag_of<T>(cpu, linear)) [[unlikely]]
-    return nullptr;
-  return reinterpret_cast<const u8*>(linear + entry.addend);
-}
-
 // Like modify_operand, at a linear address that is known already.
 template <class T, class F>
 [[gnu::always_inline]] inline Loaded<T> modify_at(Cpu& cpu, const Op* op, u64 linear, F compute) {

@@ -207,15 +207,10 @@ Binding bind_compare(const x86::Instruction& instruction, Op&) {
 template <bool memory>
 void ptest(Cpu& cpu, const Op* op) {
   DOPPEL_CHECK_SSE(cpu, op);
-  V source;
-  if constexpr (memory) {
-    const u8* from = memory_source<16, true>(cpu, op);
-    if (!from) [[unlikely]]
-      return faulted(cpu, op);
-    source = load_vector<16>(from);
-  } else {
-    source = get_xmm(cpu, op->b);
-  }
+  const u8* from = vector_source<memory, 16, true>(cpu, op);
+  if (!from) [[unlikely]]
+    return faulted(cpu, op);
+  const V source = load_vector<16>(from);
   bool zf, cf;
   asm volatile("ptest %3, %2" : "=@ccz"(zf), "=@ccc"(cf) : "x"(get_xmm(cpu, op->a)), "x"(source));
   cpu.flags.unpack((zf ? x86::rflags::zf : 0) | (cf ? x86::rflags::cf : 0));

@@ -16,15 +16,10 @@ DOPPEL_XMM(Gf2p8mulb, "gf2p8mulb")
 template <bool memory>
 void sha256rnds2(Cpu& cpu, const Op* op) {
   DOPPEL_CHECK_SSE(cpu, op);
-  V source;
-  if constexpr (memory) {
-    const u8* from = memory_source<16, true>(cpu, op);
-    if (!from) [[unlikely]]
-      return faulted(cpu, op);
-    source = load_vector<16>(from);
-  } else {
-    source = get_xmm(cpu, op->b);
-  }
+  const u8* from = vector_source<memory, 16, true>(cpu, op);
+  if (!from) [[unlikely]]
+    return faulted(cpu, op);
+  const V source = load_vector<16>(from);
   register V keys asm("xmm0") = get_xmm(cpu, 0);
   V result = get_xmm(cpu, op->a);
   asm volatile("sha256rnds2 %2, %1, %0" : "+x"(result) : "x"(source), "x"(keys));

@@ -102,15 +102,10 @@ void compare_strings(Cpu& cpu, const Op* op) {
   } else {
     DOPPEL_CHECK_SSE(cpu, op);
   }
-  V source;
-  if constexpr (memory) {
-    const u8* from = memory_source<16, false>(cpu, op);
-    if (!from) [[unlikely]]
-      return faulted(cpu, op);
-    source = load_vector<16>(from);
-  } else {
-    source = get_xmm(cpu, op->b);
-  }
+  const u8* from = vector_source<memory, 16, false>(cpu, op);
+  if (!from) [[unlikely]]
+    return faulted(cpu, op);
+  const V source = load_vector<16>(from);
   const auto compare = reinterpret_cast<Compare>(op->immediate);
   const Outcome outcome = compare(get_xmm(cpu, op->a), source, {cpu.gpr[x86::rax], cpu.gpr[x86::rdx]});
   if constexpr (makes_mask) {

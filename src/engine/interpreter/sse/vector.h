@@ -38,9 +38,8 @@ template <unsigned bytes, bool aligned>
     set_fault(cpu, x86::general_protection, 0);
     return nullptr;
   }
-  const TlbEntry& entry = cpu.tlb[(linear.address >> 12) & cpu.tlb_mask];
-  if (entry.read_tag == (((linear.address + bytes - 1) & ~u64{0xfff}) | cpu.asid)) [[likely]]
-    return reinterpret_cast<const u8*>(linear.address + entry.addend);
+  if (const u8* host = load_target(cpu, linear.address, bytes)) [[likely]]
+    return host;
   return load_bytes(cpu, linear.address, cpu.scratch, bytes, static_cast<x86::Segment>(op->segment)) ? cpu.scratch
                                                                                                      : nullptr;
 }
@@ -54,18 +53,14 @@ template <unsigned bytes, bool aligned>
     set_fault(cpu, x86::general_protection, 0);
     return false;
   }
-  const TlbEntry& entry = cpu.tlb[(linear.address >> 12) & cpu.tlb_mask];
-  if (entry.write_tag == (((linear.address + bytes - 1) & ~u64{0xfff}) | cpu.asid)) [[likely]] {
-    u8* host = reinterpret_cast<u8*>(linear.address + entry.addend);
-    if (!cpu.page_flags[static_cast<u64>(host - cpu.ram) >> page_shift].load(std::memory_order_relaxed)) [[likely]] {
-      if constexpr (bytes == 16)
-        _mm_storeu_si128(reinterpret_cast<V*>(host), value);
-      else if constexpr (bytes == 8)
-        _mm_storel_epi64(reinterpret_cast<V*>(host), value);
-      else
-        put<u32>(host, static_cast<u32>(_mm_cvtsi128_si32(value)));
-      return true;
-    }
+  if (u8* host = store_target(cpu, linear.address, bytes)) [[likely]] {
+    if constexpr (bytes == 16)
+      _mm_storeu_si128(reinterpret_cast<V*>(host), value);
+    else if constexpr (bytes == 8)
+      _mm_storel_epi64(reinterpret_cast<V*>(host), value);
+    else
+      put<u32>(host, static_cast<u32>(_mm_cvtsi128_si32(value)));
+    return true;
   }
   _mm_storeu_si128(reinterpret_cast<V*>(cpu.scratch), value);
   return store_bytes(cpu, linear.address, cpu.scratch, bytes, static_cast<x86::Segment>(op->segment));
@@ -78,6 +73,13 @@ template <unsigned bytes>
   if constexpr (bytes == 8) return _mm_loadl_epi64(reinterpret_cast<const V*>(from));
   if constexpr (bytes == 4) return _mm_cvtsi32_si128(static_cast<int>(get<u32>(from)));
   if constexpr (bytes == 2) return _mm_cvtsi32_si128(get<u16>(from));
+}
+
+// The second operand's bytes: a register's, or memory's.
+template <bool memory, unsigned bytes, bool aligned>
+[[gnu::always_inline]] inline const u8* vector_source(Cpu& cpu, const Op* op) {
+  if constexpr (memory) return memory_source<bytes, aligned>(cpu, op);
+  return reinterpret_cast<const u8*>(cpu.s.vectors[op->b].words.data());
 }
 
 // ---- availability: CR0.EM, CR0.TS, CR4.OSFXSR, pending x87 errors (MMX) ----

@@ -72,7 +72,7 @@ u8* run_host(Cpu& cpu, const Op* op, x86::Segment segment, x86::Gpr reg, u64 cou
   if (!linear.ok) return nullptr;
   const TlbEntry& entry = cpu.tlb[(linear.address >> page_shift) & cpu.tlb_mask];
   const u64 tag = kind == AccessKind::write ? entry.write_tag : entry.read_tag;
-  if (tag != tag_of<u8>(cpu, linear.address)) return nullptr;
+  if (tag != tag_of(cpu, linear.address, 1)) return nullptr;
   return reinterpret_cast<u8*>(linear.address + entry.addend);
 }
 

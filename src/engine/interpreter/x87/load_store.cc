@@ -49,17 +49,12 @@ bool load_real(Cpu& cpu, const Op* op) {
   return true;
 }
 
-struct Image10 {
-  u8 bytes[10];
-};
-
 bool load_extended(Cpu& cpu, const Op* op) {
   const Linear linear = operand_linear(cpu, op, 10, AccessKind::read);
   if (!linear.ok) return false;
-  const TlbEntry& entry = cpu.tlb[(linear.address >> 12) & cpu.tlb_mask];
   const u8* from = cpu.scratch;
-  if (entry.read_tag == tag_of<Image10>(cpu, linear.address)) [[likely]]
-    from = reinterpret_cast<const u8*>(linear.address + entry.addend);
+  if (const u8* host = load_target(cpu, linear.address, 10)) [[likely]]
+    from = host;
   else if (!load_bytes(cpu, linear.address, cpu.scratch, 10, static_cast<x86::Segment>(op->segment)))
     return false;
   Fpu& f = cpu.s.fpu;
@@ -175,7 +170,7 @@ bool store_real(Cpu& cpu, const Op* op) {
 bool store_image(Cpu& cpu, const Op* op, const Float80& value) {
   const Linear linear = operand_linear(cpu, op, 10, AccessKind::write);
   if (!linear.ok) return false;
-  if (u8* host = store_target<Image10>(cpu, linear.address)) [[likely]] {
+  if (u8* host = store_target(cpu, linear.address, 10)) [[likely]] {
     put(host, value.significand);
     put(host + 8, value.sign_exponent);
     return true;

@@ -100,19 +100,13 @@ u64 last_byte(Cpu& cpu, const Op* op, u64 linear, unsigned bytes) {
 
 bool load_area(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, unsigned bytes) {
   auto* to = reinterpret_cast<u8*>(&area);
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (in_one_page(linear, bytes) && entry.read_tag == tag_of<u8>(cpu, linear)) {
-    std::memcpy(to, reinterpret_cast<const u8*>(linear + entry.addend), bytes);
+  if (const u8* host = load_target(cpu, linear, bytes)) {
+    std::memcpy(to, host, bytes);
     return true;
   }
   const auto segment = static_cast<x86::Segment>(op->segment);
   if (!probe_read(cpu, last_byte(cpu, op, linear, bytes), 1, segment)) return false;
-  for (unsigned at = 0; at < bytes; at += 8) {
-    const Loaded<u64> word = load<u64>(cpu, linear + at, segment);
-    if (!word.ok) return false;
-    put(to + at, word.value);
-  }
-  return true;
+  return load_part(cpu, op, linear, area, {0, bytes});
 }
 
 bool load_part(Cpu& cpu, const Op* op, u64 linear, SaveArea& area, AreaPart part) {
