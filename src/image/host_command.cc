@@ -26,6 +26,17 @@ std::string search_path() {
   return fmt::format("{}:/usr/sbin:/sbin:/usr/bin:/bin", path != nullptr ? path : "");
 }
 
+// Where a program is; empty if it is nowhere. A name with a slash is a path already.
+std::string find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
+  std::istringstream folders(search_path());
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::string path = folder + "/" + name;
+    if (!folder.empty() && ::access(path.c_str(), X_OK) == 0) return path;
+  }
+  return {};
+}
+
 std::vector<std::string> environment_of(const HostCommand& command) {
   std::vector<std::string> variables;
   for (char** variable = environ; *variable != nullptr; ++variable) {
@@ -57,13 +68,7 @@ std::string last_error(const std::filesystem::path& log) {
 
 }  // namespace
 
-bool has_program(const std::string& name) {
-  std::istringstream folders(search_path());
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    if (!folder.empty() && ::access((folder + "/" + name).c_str(), X_OK) == 0) return true;
-  }
-  return false;
-}
+bool has_program(const std::string& name) { return !find_program(name).empty(); }
 
 Result<> run(const HostCommand& command) {
   std::vector<std::string> arguments = command.arguments, variables = environment_of(command);
@@ -74,16 +79,8 @@ Result<> run(const HostCommand& command) {
   ::posix_spawn_file_actions_addopen(&actions, 1, command.log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
   ::posix_spawn_file_actions_adddup2(&actions, 1, 2);
   pid_t child = 0;
-  std::string program = arguments[0];
-  if (program.find('/') == std::string::npos) {
-    std::istringstream folders(search_path());
-    for (std::string folder; std::getline(folders, folder, ':');) {
-      if (::access((folder + "/" + program).c_str(), X_OK) == 0) {
-        program.insert(0, folder + "/");
-        break;
-      }
-    }
-  }
+  std::string program = find_program(arguments[0]);
+  if (program.empty()) program = arguments[0];  // refused below, with the reason
   const int problem = ::posix_spawn(&child, program.c_str(), &actions, nullptr, argv.data(), envp.data());
   ::posix_spawn_file_actions_destroy(&actions);
   if (problem != 0) return fail_errno(fmt::format("cannot start {}", arguments[0]), problem);
