@@ -63,9 +63,7 @@ bool system_saves_ymm() {
   return (eax & sse_and_avx) == sse_and_avx;
 }
 
-}  // namespace
-
-FeatureSet host_features() {
+FeatureSet detect() {
   FeatureSet found = independent;
   for (const FeatureBit& bit : bits)
     if (host_has(bit)) found.add(bit.feature);
@@ -74,6 +72,14 @@ FeatureSet host_features() {
   if (!found.has(aes)) found.remove(vaes);
   if (!found.has(pclmulqdq)) found.remove(vpclmulqdq);
   if (!found.has(avx2)) found = found.without({vaes, vpclmulqdq});
+  return found;
+}
+
+}  // namespace
+
+// Asked once: CPUID exits to the monitor below where the host is a virtual machine itself.
+FeatureSet host_features() {
+  static const FeatureSet found = detect();
   return found;
 }
 

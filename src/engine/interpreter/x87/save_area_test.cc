@@ -18,7 +18,7 @@ struct Encoding {
   std::vector<u8> bytes;
 };
 
-const u64 components = x86::host_cpu_model().xcr0();
+const u64 components = testing::host_xcr0();
 
 class SaveAreas : public ::testing::Test {
  protected:

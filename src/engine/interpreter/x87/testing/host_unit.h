@@ -29,11 +29,7 @@ struct State {
   std::optional<u8> fault;  // vector
 };
 
-// CPUID is slow on virtual hosts: asked once.
-inline u64 host_xcr0() {
-  static const u64 value = x86::host_cpu_model().xcr0();
-  return value;
-}
+inline u64 host_xcr0() { return x86::host_cpu_model().xcr0(); }
 
 class HostUnit {
  public:
