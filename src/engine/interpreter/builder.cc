@@ -40,11 +40,8 @@ struct CodeBytes {
 bool fetch_page(Cpu& cpu, u64 linear, CodeBytes& code) {
   const TlbTable table = current_table(cpu);
   code.room = static_cast<unsigned>(page_size - (linear & (page_size - 1)));
-  const TlbEntry& entry = cpu.tlbs.entry(table, linear);
-  if (entry.fetch_tag == ((linear & ~u64{0xfff}) | cpu.asid)) {
-    code.host = reinterpret_cast<u8*>(linear + entry.addend);
-    return true;
-  }
+  code.host = cpu.tlbs.find_code(table, linear);
+  if (code.host) return true;
   const HostTranslation page = translate_to_host(cpu, linear, AccessKind::fetch, table);
   code.host = page.host;
   code.physical = page.physical;

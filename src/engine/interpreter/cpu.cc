@@ -80,15 +80,12 @@ void Cpu::update_mode() {
 
   const bool check_alignment = user && (s.cr0 & cr0::am) && (other_flags & rflags::ac);
   if (debug_accesses || check_alignment) {
-    tlb = tlbs.blind_table();
-    tlb_mask = 0;
+    tlb = Tlb::blind_table();
   } else {
     const bool smap = (s.cr4 & cr4::smap) && !(other_flags & rflags::ac);
     tlb = tlbs.table(user ? TlbTable::user : smap ? TlbTable::supervisor_smap : TlbTable::supervisor);
-    tlb_mask = Tlb::mask;
   }
-  asid = tlbs.asid();
-  code_context = asid | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 | u64{epoch} << 17;
+  code_context = tlbs.asid() | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 | u64{epoch} << 17;
   if (!long64) {
     // Legacy code is cached by its offset: another base or limit of CS is another context.
     const SegmentRegister& code = s.segments[cs];

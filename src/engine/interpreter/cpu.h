@@ -57,9 +57,7 @@ struct Cpu {
   // ---- hot ----
   u64 gpr[18] = {};  // [16]: block's rip, [17]: zero
   LazyFlags flags;
-  TlbEntry* tlb = nullptr;  // the current table, and its index mask
-  u64 tlb_mask = 0;
-  u64 asid = 0;
+  TlbEntry* tlb = nullptr;  // the current table
   u8* ram = nullptr;
   std::atomic<u8>* page_flags = nullptr;
   std::atomic<u32>* generations = nullptr;

@@ -61,24 +61,26 @@ template <class T>
   std::memcpy(host, &value, sizeof(T));
 }
 
-[[gnu::always_inline]] inline u64 tag_of(const Cpu& cpu, u64 linear, unsigned bytes) {
-  return ((linear + (bytes - 1)) & ~u64{0xfff}) | cpu.asid;  // an access that crosses has the next page's tag: no match
+// Where an entry has the `bytes` bytes at `linear`, or nullptr.
+[[gnu::always_inline]] inline u8* readable_at(const TlbEntry& entry, u64 linear, unsigned bytes) {
+  const u64 offset = linear ^ entry.read_tag;
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(entry.host + offset) : nullptr;
+}
+// The same for writing, whoever watches the page.
+[[gnu::always_inline]] inline u8* writable_at(const TlbEntry& entry, u64 linear, unsigned bytes) {
+  const u64 offset = linear ^ entry.write_tag;
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(entry.host + offset) : nullptr;
 }
 
 // Host address of `bytes` bytes for a plain load, or nullptr: take the slow path.
 [[gnu::always_inline]] inline u8* load_target(const Cpu& cpu, u64 linear, unsigned bytes) {
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.read_tag != tag_of(cpu, linear, bytes)) [[unlikely]]
-    return nullptr;
-  return reinterpret_cast<u8*>(linear + entry.addend);
+  return readable_at(cpu.tlb[Tlb::slot_of(linear)], linear, bytes);
 }
 // The same for a plain store, which no one watches.
 [[gnu::always_inline]] inline u8* store_target(const Cpu& cpu, u64 linear, unsigned bytes) {
-  const TlbEntry& entry = cpu.tlb[(linear >> 12) & cpu.tlb_mask];
-  if (entry.write_tag != tag_of(cpu, linear, bytes)) [[unlikely]]
-    return nullptr;
-  u8* host = reinterpret_cast<u8*>(linear + entry.addend);
-  if (cpu.page_flags[static_cast<u64>(host - cpu.ram) >> page_shift].load(std::memory_order_relaxed)) [[unlikely]]
+  const TlbEntry& entry = cpu.tlb[Tlb::slot_of(linear)];
+  u8* host = writable_at(entry, linear, bytes);
+  if (!host || entry.flags->load(std::memory_order_relaxed)) [[unlikely]]
     return nullptr;
   return host;
 }

@@ -7,7 +7,7 @@
 namespace doppel::interpreter {
 namespace {
 
-constexpr u64 last_asid = 0xffe;
+constexpr u64 last_id = 0xffe;  // ids have 12 bits in Cpu::code_context
 constexpr u64 frame_2m = u64{2} << 20;
 constexpr u64 frame_1g = u64{1} << 30;
 constexpr std::size_t frame_limit = 8192;  // remembered before a page flush means a full one
@@ -25,60 +25,132 @@ bool remembered(const std::vector<u64>& frames, u64 frame) {
   return std::binary_search(frames.begin(), frames.end(), frame);
 }
 
-}  // namespace
-
-Tlb::Tlb() {
-  for (auto& table : tables_) table = std::make_unique<TlbEntry[]>(entries);
-  blind_ = std::make_unique<TlbEntry[]>(1);
+void invalidate_all(TlbEntry* entries) {
+  for (u64 slot = 0; slot < Tlb::entries; ++slot)
+    entries[slot].read_tag = entries[slot].write_tag = Tlb::invalid_tag(slot);
 }
 
-u64 Tlb::fresh_asid() {
-  if (next_asid_ > last_asid) {
-    for (auto& table : tables_) std::fill_n(table.get(), entries, TlbEntry{});
-    asids_.clear();
-    large_.clear();
-    huge_.clear();
-    large_overflow_ = false;
-    next_asid_ = 1;
+}  // namespace
+
+Tlb::Set::Set() { empty(); }
+
+void Tlb::Set::empty() {
+  invalidate_all(entries);
+  noted = 0;
+}
+
+void Tlb::Set::drop_noted() {
+  if (noted > listed) return empty();
+  for (unsigned i = 0; i < noted; ++i) invalidate(filled[i]);
+  noted = 0;
+}
+
+Tlb::Tlb() : guarded_(std::make_unique<Set>()) {
+  for (Space& space : spaces_) {
+    space.supervisor = std::make_unique<Set>();
+    space.user = std::make_unique<Set>();
   }
-  return next_asid_++;
+  current_ = &spaces_[0];
+  start(*current_, 0);
+}
+
+TlbEntry* Tlb::blind_table() {
+  static const auto table = [] {
+    auto made = std::make_unique<TlbEntry[]>(entries);
+    invalidate_all(made.get());
+    return made;
+  }();
+  return table.get();
+}
+
+u64 Tlb::fresh_id() {
+  if (next_id_ > last_id) {
+    for (Space& space : spaces_) space.known = false;
+    next_id_ = 1;
+  }
+  return next_id_++;
+}
+
+Tlb::Space* Tlb::find(u16 pcid) {
+  const auto at = std::find_if(spaces_.begin(), spaces_.end(),
+                               [&](const Space& space) { return space.known && space.pcid == pcid; });
+  return at == spaces_.end() ? nullptr : &*at;
+}
+
+// Empties a space for `pcid`.
+void Tlb::start(Space& space, u16 pcid) {
+  space.supervisor->drop_noted();
+  space.user->drop_noted();
+  space.id = fresh_id();
+  space.pcid = pcid;
+  space.known = true;
+  space.used = ++clock_;
 }
 
 void Tlb::switch_address_space(u16 pcid, bool keep) {
-  pcid_ = pcid;
-  if (keep) {
-    if (auto known = asids_.find(pcid); known != asids_.end()) {
-      asid_ = known->second;
-      return;
-    }
+  Space* space = find(pcid);
+  if (keep && space == current_) return;
+  guarded_->drop_noted();
+  if (keep && space) {
+    space->used = ++clock_;
+  } else {
+    if (!space)
+      space = &*std::min_element(spaces_.begin(), spaces_.end(),
+                                 [](const Space& a, const Space& b) { return a.used < b.used; });
+    start(*space, pcid);
+    ++flushes;
   }
-  asid_ = fresh_asid();
-  asids_[pcid] = asid_;
-  ++flushes;
+  current_ = space;
 }
 
 void Tlb::flush_all() {
-  asids_.clear();
-  asid_ = fresh_asid();
-  asids_[pcid_] = asid_;
+  guarded_->empty();
+  for (Space& space : spaces_)
+    if (&space != current_) space.known = false;  // emptied when it is next used
+  start(*current_, current_->pcid);
+  large_.clear();
+  huge_.clear();
+  large_overflow_ = false;
   ++flushes;
 }
 
 void Tlb::flush_pcid(u16 pcid) {
-  if (pcid == pcid_)
-    switch_address_space(pcid, false);
-  else
-    asids_.erase(pcid);
+  Space* space = find(pcid);
+  if (!space) return;
+  if (space == current_) {
+    guarded_->drop_noted();
+    start(*space, pcid);
+    ++flushes;
+  } else {
+    space->known = false;
+  }
 }
 
 void Tlb::flush_page(u64 linear) {
   if (large_overflow_ || remembered(huge_, align_down(linear, frame_1g))) return flush_all();
   const u64 frame = align_down(linear, frame_2m);
   const bool large = remembered(large_, frame);
-  const u64 first = large ? frame : align_down(linear, 4096);
+  const u64 first = slot_of(large ? frame : linear);
   const u64 pages = large ? frame_2m / 4096 : 1;
-  for (auto& table : tables_)
-    for (u64 i = 0; i < pages; ++i) table[((first >> 12) + i) & mask] = {};
+  for (u64 slot = first; slot < first + pages; ++slot) {
+    guarded_->invalidate(slot);
+    for (Space& space : spaces_) {
+      if (!space.known) continue;
+      space.supervisor->invalidate(slot);
+      space.user->invalidate(slot);
+    }
+  }
+}
+
+void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
+  Set& into = set(which);
+  const u64 slot = slot_of(linear), tag = linear & ~u64{0xfff};
+  into.entries[slot] = {.read_tag = page.readable ? tag : invalid_tag(slot),
+                        .write_tag = page.writable ? tag : invalid_tag(slot),
+                        .host = reinterpret_cast<u64>(page.host_page),
+                        .flags = page.flags};
+  into.executable[slot] = page.executable && page.readable;
+  if (which != TlbTable::supervisor_smap || !page.global) into.note(slot);
 }
 
 void Tlb::note_large_page(u64 linear, u64 size) {

@@ -1,13 +1,18 @@
-// The software TLB: per vCPU, direct mapped by linear page number, three tables by what the processor may touch.
+// The software TLB of one vCPU: direct mapped by linear page number, one table for each set of rights in each address space, so that
+// an entry needs no tag but its page.
 //
-// An entry's three tags say for which linear page (and address space) reading, writing and fetching need no further check;
-// a tag that is not valid never matches. Low tag bits carry the address-space number (ASID) in force when it was filled: a CR3
-// write that keeps a PCID's entries only changes the current ASID, one that drops them takes a fresh ASID.
-//   tag:  linear page number (bits 12–63) | ASID (bits 0–11)
+// An entry's two tags say for which linear page reading and writing need no further check:
+//   offset = linear ^ tag; a hit if offset <= 4096 - bytes; the host address is then host + offset
+// so that one comparison finds another page, an access that leaves the page, and an empty entry. A tag that is not valid differs from
+// every linear page of its slot (invalid_tag), canonical or not.
+//
+// Address spaces are told apart by PCID (SDM vol. 3 §4.10): a CR3 write that keeps a PCID's translations finds its tables filled.
+// The table of a supervisor with SMAP in force holds no user page: all spaces share it, and what is not global in it goes with the space.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "base/types.h"
@@ -15,33 +20,53 @@
 namespace doppel::interpreter {
 
 struct TlbEntry {
-  static constexpr u64 invalid = 0xfff;  // ASID 0xfff is never given out
-  u64 read_tag = invalid;
-  u64 write_tag = invalid;
-  u64 fetch_tag = invalid;
-  u64 addend = 0;  // host address - linear address
+  u64 read_tag;
+  u64 write_tag;
+  u64 host;                // address of the host page
+  std::atomic<u8>* flags;  // of the RAM page (memory/physical_memory.h): a store first sees that they are 0
 };
+static_assert(sizeof(TlbEntry) == 32);  // translated code scales by it
 
 // Which accesses a table answers: supervisor with SMAP in force, supervisor without (CR4.SMAP = 0 or AC = 1), user.
 enum class TlbTable : u8 { supervisor_smap, supervisor, user };
-constexpr unsigned tlb_tables = 3;
+
+// What a walk found out about one page for one table.
+struct TlbFill {
+  u8* host_page;
+  std::atomic<u8>* flags;
+  bool readable, writable, executable;
+  bool global;
+};
 
 class Tlb {
  public:
   static constexpr u64 entries = 4096;
   static constexpr u64 mask = entries - 1;
 
+  static constexpr u64 slot_of(u64 linear) { return (linear >> 12) & mask; }
+  static constexpr u64 invalid_tag(u64 slot) { return ~(slot << 12); }
+
   Tlb();
 
-  TlbEntry* table(TlbTable which) { return tables_[static_cast<unsigned>(which)].get(); }
-  TlbEntry& entry(TlbTable which, u64 linear) { return table(which)[(linear >> 12) & mask]; }
+  // Tables of the current address space: they stay where they are until the next switch_address_space.
+  TlbEntry* table(TlbTable which) { return set(which).entries; }
+  TlbEntry& entry(TlbTable which, u64 linear) { return set(which).entries[slot_of(linear)]; }
   // A table that never hits: while data breakpoints or alignment checks need to see every access.
-  TlbEntry* blind_table() { return blind_.get(); }
+  static TlbEntry* blind_table();
 
-  u64 asid() const { return asid_; }
+  // Host address of code at `linear`, or nullptr: walk.
+  u8* find_code(TlbTable which, u64 linear) {
+    Set& from = set(which);
+    const u64 slot = slot_of(linear), offset = linear ^ from.entries[slot].read_tag;
+    if (offset > mask || !from.executable[slot]) return nullptr;
+    return reinterpret_cast<u8*>(from.entries[slot].host + offset);
+  }
+  void fill(TlbTable which, u64 linear, const TlbFill& page);
+
+  // Names the current translations of code: it changes with the address space and when the space is emptied by a switch. It is never 0.
+  u64 asid() const { return current_->id; }
 
   // CR3 was written: `keep` (bit 63 of the source, or the same PCID untouched) keeps what this PCID has.
-  // Global translations are dropped with the rest of a dropped ASID, which the architecture allows.
   void switch_address_space(u16 pcid, bool keep);
   void flush_all();                            // everything, all PCIDs, global too
   void flush_page(u64 linear);                 // INVLPG: this page in every address space, global or not
@@ -51,14 +76,45 @@ class Tlb {
   u64 flushes = 0;
 
  private:
-  u64 fresh_asid();
+  // One table. `filled` lists the slots to empty, so that an address space that touched little is dropped cheaply.
+  struct Set {
+    static constexpr unsigned listed = 512;
+    Set();
+    void empty();       // all of it
+    void drop_noted();  // what was noted since the last time
+    void note(u64 slot) {
+      if (noted < listed) filled[noted] = static_cast<u16>(slot);
+      if (noted <= listed) ++noted;
+    }
+    void invalidate(u64 slot) { entries[slot].read_tag = entries[slot].write_tag = invalid_tag(slot); }
 
-  std::unique_ptr<TlbEntry[]> tables_[tlb_tables];
-  std::unique_ptr<TlbEntry[]> blind_;
-  std::unordered_map<u16, u64> asids_;  // PCID → ASID that holds its entries
-  u16 pcid_ = 0;
-  u64 asid_ = 0;
-  u64 next_asid_ = 1;
+    TlbEntry entries[Tlb::entries];
+    bool executable[Tlb::entries];
+    u16 filled[listed];
+    unsigned noted = 0;  // above `listed`: more than fit
+  };
+  struct Space {
+    std::unique_ptr<Set> supervisor, user;
+    u16 pcid = 0;
+    bool known = false;  // holds translations of `pcid`
+    u64 id = 0;
+    u64 used = 0;
+  };
+  static constexpr unsigned space_count = 8;
+
+  Set& set(TlbTable which) {
+    if (which == TlbTable::supervisor_smap) return *guarded_;
+    return which == TlbTable::user ? *current_->user : *current_->supervisor;
+  }
+  Space* find(u16 pcid);
+  void start(Space& space, u16 pcid);
+  u64 fresh_id();
+
+  std::unique_ptr<Set> guarded_;  // supervisor_smap; only what is not global is noted
+  std::array<Space, space_count> spaces_;
+  Space* current_;
+  u64 next_id_ = 1;
+  u64 clock_ = 0;
   // Sorted bases of the 2 MiB and 1 GiB frames that were filled from larger pages than 4 KiB. A 4 MiB page notes its halves.
   std::vector<u64> large_;
   std::vector<u64> huge_;

@@ -99,6 +99,7 @@ Translation finish(Walk& walk, Slot<Entry>& slot, u64 frame, u64 page_bytes, boo
   result.readable = allowed(walk, AccessKind::read);
   result.writable = pte::Dirty::get(slot.value) && allowed(walk, AccessKind::write);
   result.executable = allowed(walk, AccessKind::fetch);
+  result.global = pte::Global::get(slot.value) && (walk.cpu.s.cr4 & cr4::pge);
   return result;
 }
 
@@ -203,12 +204,14 @@ HostTranslation translate_to_host(Cpu& cpu, u64 linear, AccessKind kind, TlbTabl
   HostTranslation result{.ok = true, .physical = page.physical};
   result.host = host_of_physical(cpu, page.physical, result.writable);
   if (!result.host) return result;
-  const u64 tag = (linear & ~u64{0xfff}) | cpu.tlbs.asid();
-  TlbEntry& entry = cpu.tlbs.entry(table, linear);
-  entry.read_tag = page.readable ? tag : TlbEntry::invalid;
-  entry.write_tag = page.writable && result.writable ? tag : TlbEntry::invalid;
-  entry.fetch_tag = page.executable ? tag : TlbEntry::invalid;
-  entry.addend = reinterpret_cast<u64>(result.host) - linear;
+  u8* const host_page = result.host - (linear & (page_size - 1));
+  cpu.tlbs.fill(table, linear,
+                {.host_page = host_page,
+                 .flags = &cpu.page_flags[static_cast<u64>(host_page - cpu.ram) >> page_shift],
+                 .readable = page.readable,
+                 .writable = page.writable && result.writable,
+                 .executable = page.executable,
+                 .global = page.global});
   if (page.page_bytes > 4096) cpu.tlbs.note_large_page(linear, page.page_bytes);
   return result;
 }

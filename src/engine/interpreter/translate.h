@@ -12,6 +12,7 @@ struct Translation {
   u64 page_bytes = 4096;  // of the page that maps it
   // What else this table (supervisor_smap, supervisor, user) may do with the page without another walk.
   bool readable = false, writable = false, executable = false;
+  bool global = false;  // stays when CR3 is written
 };
 
 // Walks the tables for one access, setting accessed and dirty bits atomically. `table` says with whose rights.

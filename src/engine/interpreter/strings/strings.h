@@ -70,10 +70,8 @@ u8* run_host(Cpu& cpu, const Op* op, x86::Segment segment, x86::Gpr reg, u64 cou
   const u64 lowest = backward(cpu) ? first - (bytes - sizeof(T)) : first;
   const Linear linear = segment_linear(cpu, segment, lowest, static_cast<unsigned>(bytes), kind);
   if (!linear.ok) return nullptr;
-  const TlbEntry& entry = cpu.tlb[(linear.address >> page_shift) & cpu.tlb_mask];
-  const u64 tag = kind == AccessKind::write ? entry.write_tag : entry.read_tag;
-  if (tag != tag_of(cpu, linear.address, 1)) return nullptr;
-  return reinterpret_cast<u8*>(linear.address + entry.addend);
+  const TlbEntry& entry = cpu.tlb[Tlb::slot_of(linear.address)];
+  return kind == AccessKind::write ? writable_at(entry, linear.address, 1) : readable_at(entry, linear.address, 1);
 }
 
 // An instruction's semantics:

@@ -12,9 +12,8 @@ namespace doppel::interpreter {
 
 template <class T>
 [[gnu::always_inline]] inline Loaded<T> load_supervisor(Cpu& cpu, u64 linear) {
-  const TlbEntry& entry = supervisor_entry(cpu, linear);
-  if (entry.read_tag == tag_of(cpu, linear, sizeof(T))) [[likely]]
-    return {get<T>(reinterpret_cast<const u8*>(linear + entry.addend)), true};
+  if (const u8* host = readable_at(supervisor_entry(cpu, linear), linear, sizeof(T))) [[likely]]
+    return {get<T>(host), true};
   const Loaded<u64> slow = load_system(cpu, linear, sizeof(T));
   return {static_cast<T>(slow.value), slow.ok};
 }
