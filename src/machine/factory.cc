@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "board/pc/pc.h"
 #include "engine/interpreter/interpreter.h"
+#include "engine/translator/translator.h"
 
 namespace doppel {
 
@@ -14,7 +15,8 @@ Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproduc
     if (name == "auto") log::info("engine: interpreter, the only one there is");
     return make_interpreter({.cpu_model = cpu_model, .repeatable = reproducible});
   }
-  for (const std::string_view planned : {"translator", "direct", "kvm"}) {
+  if (name == "translator") return make_translator({.cpu_model = cpu_model, .repeatable = reproducible});
+  for (const std::string_view planned : {"direct", "kvm"}) {
     if (name == planned)
       return usage_error(fmt::format("--engine: '{}' does not exist yet: use auto or interpreter", name));
   }

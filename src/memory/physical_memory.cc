@@ -152,6 +152,7 @@ bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
   code_lines_[page].store(0);
   page_flags_[page].fetch_and(static_cast<u8>(~(page_flag::holds_code | page_flag::code_settled)));
   code_generations_[page].fetch_add(1);
+  for (CodeWatcher* watcher : watchers_) watcher->code_changed();
   return true;
 }
 
@@ -175,6 +176,9 @@ bool PhysicalMemory::note_write(u64 offset, u64 size) {
   }
   return bumped;
 }
+
+void PhysicalMemory::watch_code(CodeWatcher& watcher) { watchers_.push_back(&watcher); }
+void PhysicalMemory::unwatch_code(CodeWatcher& watcher) { std::erase(watchers_, &watcher); }
 
 void PhysicalMemory::start_dirty_log() {
   for (u64 word = 0; word < (pages_ + 63) / 64; ++word) dirty_[word].store(0);

@@ -31,6 +31,13 @@ constexpr u8 log_dirty = 2;
 constexpr u8 code_settled = 4;  // with holds_code: every thread has been fenced since that was set
 }  // namespace page_flag
 
+// Hears that decoded code was overwritten: on the writing thread, after the page's generation was bumped. Must not block.
+class CodeWatcher {
+ public:
+  virtual ~CodeWatcher() = default;
+  virtual void code_changed() = 0;
+};
+
 class PhysicalMemory {
  public:
   enum class Kind : u8 { ram, rom };
@@ -78,6 +85,10 @@ class PhysicalMemory {
   // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped.
   bool note_write(u64 offset, u64 size);
 
+  // Before the machine starts, and while it is not running.
+  void watch_code(CodeWatcher& watcher);
+  void unwatch_code(CodeWatcher& watcher);
+
   void start_dirty_log();               // all pages clean
   std::vector<u64> take_dirty_pages();  // sorted page numbers written since; the log goes on
   void stop_dirty_log();
@@ -106,6 +117,7 @@ class PhysicalMemory {
   std::atomic<u64>* code_lines_ = nullptr;  // one bit per 64-byte line
   std::atomic<u64>* dirty_ = nullptr;       // bitmap
   bool logging_ = false;
+  std::vector<CodeWatcher*> watchers_;
   std::vector<Region> regions_;  // sorted by base
 };
 

@@ -50,6 +50,7 @@ void BlockCache::clear() {
   std::fill_n(table_.get(), buckets, nullptr);
   std::fill_n(jump_cache_.get(), jump_entries, JumpCacheEntry{});
   used_ = 0;
+  ++clears_;
 }
 
 }  // namespace doppel::interpreter

@@ -31,6 +31,10 @@ struct Block {
   u64 second_page;   // RAM page number
   u32 second_generation;
 
+  // What the translator knows of it (engine/translator).
+  u32 heat;    // times it was entered by the interpreter
+  u32 native;  // index of its translation, 0: none
+
   Op ops[];
 
   bool valid() const { return generation_now->load(std::memory_order_relaxed) == generation; }
@@ -57,6 +61,8 @@ class BlockCache {
   void insert(Block* block);
   void clear();
 
+  u64 clears() const { return clears_; }  // how often: a Block is good for as long as this stays
+
   static unsigned jump_slot(u64 rip) { return (rip ^ (rip >> 13)) & (jump_entries - 1); }
   JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
 
@@ -71,6 +77,7 @@ class BlockCache {
   u8* arena_ = nullptr;
   u64 arena_bytes_;
   u64 used_ = 0;
+  u64 clears_ = 0;
 };
 
 }  // namespace doppel::interpreter

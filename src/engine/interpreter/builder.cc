@@ -209,6 +209,19 @@ bool within_code_limit(const Cpu& cpu, const Block& block) {
 
 }  // namespace
 
+Block* single_operation(const Block& whole, unsigned number, ScratchBlock& scratch) {
+  Block* block = scratch.block();
+  std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
+  const Op& op = whole.ops[number];
+  block->count = 1;
+  block->length = static_cast<u16>(op.offset + op.length);
+  block->ops[0] = op;
+  block->ops[1] = {};
+  block->ops[1].handler = execute_stop;
+  block->ops[1].offset = block->length;
+  return block;
+}
+
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   const u64 linear = linear_of_code(cpu);
   if (cpu.long64 ? !is_canonical(linear) : cpu.rip > cpu.s.segments[cs].limit) {
@@ -236,7 +249,7 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
     return block;
   }
   if (block->count > limit) return cut_short(*block, limit, scratch);
-  if (block != scratch.block()) {
+  if (cpu.chains_blocks && block != scratch.block()) {
     JumpCacheEntry& entry = cpu.jumps[BlockCache::jump_slot(cpu.rip)];
     entry = {cpu.rip, cpu.code_context, block};
   }

@@ -11,6 +11,7 @@
 #include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/block.h"
 #include "engine/interpreter/flags.h"
+#include "engine/interpreter/native_state.h"
 #include "engine/interpreter/op.h"
 #include "engine/interpreter/tlb.h"
 #include "engine/vcpu.h"
@@ -75,6 +76,8 @@ struct Cpu {
   Leave leave = Leave::next_block;
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only
+  bool chains_blocks = true;    // blocks go on to each other by the jump cache; false: each returns to the run loop
+  NativeState native;
 
   // ---- the rest ----
   x86::X86State s;
@@ -145,7 +148,10 @@ struct Cpu {
   void load_state(const x86::X86State& state);
   void store_state();    // makes `s` whole
   u64 executed() const;  // instructions retired since power-on
-  void request_attention() { attention.store(true, std::memory_order_seq_cst); }
+  void request_attention() {
+    attention.store(true, std::memory_order_seq_cst);
+    native.stop();
+  }
   void signal(u32 event_bits) {
     events.fetch_or(event_bits, std::memory_order_seq_cst);
     request_attention();

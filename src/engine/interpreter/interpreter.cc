@@ -8,78 +8,22 @@
 #include "engine/interpreter/debug.h"
 #include "engine/interpreter/fpu_environment.h"
 #include "engine/interpreter/integer/random.h"
+#include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/interpreter/sse/vector.h"
 #include "engine/interpreter/state.h"
 #include "engine/interpreter/system.h"
 
 namespace doppel {
 namespace interpreter {
-namespace {
 
 using namespace x86;
+
+namespace {
 
 constexpr u64 dr6_single_step = u64{1} << 14;
 constexpr u64 debugctl_branches = u64{1} << 1;  // BTF: TF traps at taken branches only
 
-class InterpreterVcpu final : public Vcpu {
- public:
-  InterpreterVcpu(const VcpuWiring& wiring, const Decoder& decoder, u64 block_cache_bytes, bool repeatable)
-      : cpu_(wiring, decoder, block_cache_bytes) {
-    if (repeatable) cpu_.random = instruction_random;
-    reset();
-  }
-
-  VcpuExit run(u64 budget) override;
-
-  void kick() override { cpu_.signal(event::kick); }
-  void set_interrupt_request(bool level) override {
-    if (level)
-      cpu_.signal(event::interrupt);
-    else
-      cpu_.events.fetch_and(~event::interrupt, std::memory_order_seq_cst);
-  }
-  void raise_nmi() override { cpu_.signal(event::nmi); }
-  // What came before it is void; a SIPI that comes after it stays, however late this vCPU's thread gets to look.
-  void raise_init() override {
-    cpu_.events.fetch_and(~(event::sipi | event::nmi));
-    cpu_.signal(event::init);
-  }
-  void raise_sipi(u8 vector) override {
-    cpu_.sipi_vector.store(vector);
-    cpu_.signal(event::sipi);
-  }
-  bool runnable() const override;
-
-  const X86State& get_state() override {
-    cpu_.store_state();
-    return cpu_.s;
-  }
-  void set_state(const X86State& state) override {
-    settle_count();
-    cpu_.load_state(state);
-  }
-  void reset() override;
-  u64 instruction_count() const override { return cpu_.executed(); }
-  void set_trace(const TraceHooks* hooks) override {
-    cpu_.trace = hooks;
-    cpu_.update_mode();
-  }
-  void state(state::Archive& archive) override;
-
- private:
-  std::optional<VcpuExit> attend();
-  std::optional<VcpuExit> take_events(u32 pending);
-  void step();
-  void step_one();
-  void execute(Block* block);
-  void settle();
-  void trap(u64 dr6_bits);
-  void settle_count();
-  void start_sipi();
-
-  Cpu cpu_;
-  ScratchBlock scratch_;
-};
+}  // namespace
 
 void InterpreterVcpu::reset() {
   settle_count();
@@ -290,6 +234,8 @@ void InterpreterVcpu::state(state::Archive& archive) {
   cpu_.pending_debug = pending.pending_debug;
   cpu_.load_state(state);
 }
+
+namespace {
 
 class InterpreterEngine final : public Engine {
  public:

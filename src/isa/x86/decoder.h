@@ -30,6 +30,8 @@ struct FlagEffects {
   u16 x87_undefined = 0;
 };
 
+struct Encoding;  // encoding.h
+
 class Decoder {
  public:
   explicit Decoder(const CpuModel& model = {});  // by default with every extension there is
@@ -40,6 +42,8 @@ class Decoder {
   // `effects`, if asked for, gets what the instruction does to the flags.
   DecodeStatus decode(CodeMode mode, std::span<const u8> bytes, Instruction& instruction,
                       FlagEffects* effects = nullptr) const;
+  // The layout of bytes that decode() accepted. False: an encoding that Encoding does not describe (3DNow!, XOP).
+  bool describe(CodeMode mode, std::span<const u8> bytes, Encoding& out) const;
 
  private:
   CpuModel model_;

@@ -1,0 +1,38 @@
+// From a block of decoded operations to host code.
+//
+// The host code of a block is position independent as the guest sees it: guest addresses are formed from NativeState::code_page, so that
+// one translation serves every linear address of the page. Memory is reached by a probe of the TLB, one for a run of accesses through
+// the same registers (a group); what the probe does not answer, and every instruction that is not copied, departs to the interpreter
+// and comes back.
+#pragma once
+
+#include <array>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/translator/code_cache.h"
+#include "engine/translator/flag_state.h"
+#include "engine/translator/frame.h"
+#include "engine/translator/native_block.h"
+#include "engine/translator/step.h"
+#include "engine/translator/stubs.h"
+
+namespace doppel::translator {
+
+// All translations of a vCPU.
+struct Translations {
+  CodeCache cache;
+  Stubs stubs;
+  u64 used;
+  std::vector<NativeBlock> blocks;     // [0] is none
+  std::vector<Departure> departures;   // [0] is none
+  std::unordered_map<u32, u32> traps;  // host instruction that may fault → where the guest's state is put right
+};
+
+constexpr u64 largest_translation = u64{64} << 10;  // bytes, of one block with all its departures
+
+// Translates `block` (of 64-bit code, within one page, in RAM). `grouped`: one probe for several accesses. Returns its index in
+// `to.blocks`. There must be room for `largest_translation`.
+u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block, bool grouped);
+
+}  // namespace doppel::translator

@@ -1,0 +1,35 @@
+// Room for translated code: one piece of memory, mapped writable at one address and executable at another, so that no page is both.
+// A vCPU's own; its thread alone writes to it.
+#pragma once
+
+#include "base/result.h"
+#include "base/types.h"
+
+namespace doppel::translator {
+
+class CodeCache {
+ public:
+  // Maps `bytes` (whole pages).
+  static Result<CodeCache> create(u64 bytes);
+  CodeCache(CodeCache&& other) noexcept;
+  CodeCache& operator=(CodeCache&&) = delete;
+  ~CodeCache();
+
+  u8* writable() const { return writable_; }
+  u64 bytes() const { return bytes_; }
+  u64 address(u64 offset) const { return reinterpret_cast<u64>(executable_) + offset; }
+  // Whether a host instruction pointer is within; `offset` is where.
+  bool holds(u64 host, u64& offset) const {
+    offset = host - reinterpret_cast<u64>(executable_);
+    return offset < bytes_;
+  }
+
+ private:
+  CodeCache(u8* writable, u8* executable, u64 bytes) : writable_(writable), executable_(executable), bytes_(bytes) {}
+
+  u8* writable_;
+  u8* executable_;
+  u64 bytes_;
+};
+
+}  // namespace doppel::translator

@@ -1,0 +1,40 @@
+// How translated code sees the machine: host registers of guest registers, and the vCPU's state relative to the stack pointer.
+//
+// While translated code runs, RSP is the address of the Cpu, R13 the current TLB table, R14 and R15 are scratch, and the guest's
+// general registers are in the host's of the same name, but for RSP (in R12) and R12–R15 (in Cpu::gpr).
+#pragma once
+
+#include <xbyak/xbyak.h>
+
+#include "engine/interpreter/cpu.h"
+
+namespace doppel::translator {
+
+using interpreter::Cpu;
+using interpreter::NativeState;
+
+constexpr unsigned host_rsp = 4, host_tlb = 13, scratch1 = 14, scratch2 = 15;
+constexpr unsigned guest_rsp_host = 12;
+
+// In memory rather than in a register.
+constexpr bool is_slot(unsigned gpr) { return gpr >= 12; }
+constexpr unsigned host_of(unsigned gpr) { return gpr == x86::rsp ? guest_rsp_host : gpr; }
+
+// Displacements from the Cpu.
+class Frame {
+ public:
+  explicit Frame(const Cpu& cpu) : cpu_(cpu) {}
+  template <class T>
+  i32 at(const T& member) const {
+    return static_cast<i32>(reinterpret_cast<const u8*>(&member) - reinterpret_cast<const u8*>(&cpu_));
+  }
+  i32 gpr(unsigned number) const { return at(cpu_.gpr[number]); }
+  i32 segment_base(x86::Segment segment) const { return at(cpu_.s.segments[segment].base); }
+  i32 vector(unsigned number) const { return at(cpu_.s.vectors[number]); }
+  const Cpu& cpu() const { return cpu_; }
+
+ private:
+  const Cpu& cpu_;
+};
+
+}  // namespace doppel::translator

@@ -1,0 +1,41 @@
+// What the run loop knows of translated code: where blocks begin, and every place at which one leaves to C++.
+#pragma once
+
+#include <vector>
+
+#include "engine/interpreter/block.h"
+
+namespace doppel::translator {
+
+// Offsets are into the code cache; 0: none.
+struct NativeBlock {
+  interpreter::Block* block = nullptr;
+  u32 entry_flags = 0;  // entered with the status flags in EFLAGS
+  u32 entry_saved = 0;  // entered with them in NativeState::saved_flags
+  u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
+};
+
+enum class DepartureKind : u8 {
+  site,    // the interpreter executes operations first … first + count - 1, then the code at `resume` goes on
+  exit,    // to `target`, in the same page: the jump at `patch` can go there directly
+  lookup,  // to NativeState::target, which the jump cache did not know
+  poll,    // something is wanted of the vCPU; operation `first` is next
+};
+
+constexpr u32 native_jump_mask = 8191;  // entries of the jump cache - 1
+
+constexpr u16 no_operation = 0xffff;
+
+struct Departure {
+  DepartureKind kind;
+  bool saved_entry = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
+  u16 first = 0, count = 0;  // operations of the block
+  i16 charged = 0;           // of the instructions from `first` on, how many were charged already
+  i16 released = 0;          // lookup: what RSP has moved up; undone if the branch is refused
+  u32 block = 0;             // index of the NativeBlock
+  u32 resume = 0;
+  i32 target = 0;  // exit: offset from the block's page
+  u32 patch = 0;   // exit: offset of the jump's 32-bit displacement
+};
+
+}  // namespace doppel::translator

@@ -1,0 +1,195 @@
+#include "engine/translator/step.h"
+
+#include <array>
+#include <bitset>
+
+#include "isa/x86/decoder.h"
+
+namespace doppel::translator {
+namespace {
+
+using namespace x86;
+
+using MnemonicSet = std::bitset<ZYDIS_MNEMONIC_MAX_VALUE + 1>;
+
+MnemonicSet set_of(std::initializer_list<Mnemonic> list) {
+  MnemonicSet set;
+  for (Mnemonic mnemonic : list) set.set(mnemonic);
+  return set;
+}
+
+#define M(name) ZYDIS_MNEMONIC_##name
+
+// General-register instructions that do the same on the host.
+const MnemonicSet& copied() {
+  static const MnemonicSet set = set_of(
+      {M(MOV),     M(MOVZX),  M(MOVSX),   M(MOVSXD),  M(ADD),       M(ADC),        M(SUB),    M(SBB),    M(AND),
+       M(OR),      M(XOR),    M(NOT),     M(NEG),     M(INC),       M(DEC),        M(CMP),    M(TEST),   M(SHL),
+       M(SHR),     M(SAR),    M(ROL),     M(ROR),     M(RCL),       M(RCR),        M(SHLD),   M(SHRD),   M(MUL),
+       M(IMUL),    M(DIV),    M(IDIV),    M(CBW),     M(CWDE),      M(CDQE),       M(CWD),    M(CDQ),    M(CQO),
+       M(BSWAP),   M(BT),     M(BTS),     M(BTR),     M(BTC),       M(BSF),        M(BSR),    M(TZCNT),  M(LZCNT),
+       M(POPCNT),  M(XCHG),   M(XADD),    M(CMPXCHG), M(CMPXCHG8B), M(CMPXCHG16B), M(MOVBE),  M(CRC32),  M(ANDN),
+       M(BEXTR),   M(BLSI),   M(BLSMSK),  M(BLSR),    M(BZHI),      M(MULX),       M(PDEP),   M(PEXT),   M(RORX),
+       M(SARX),    M(SHLX),   M(SHRX),    M(ADCX),    M(ADOX),      M(LAHF),       M(SAHF),   M(CLC),    M(STC),
+       M(CMC),     M(MOVNTI), M(LFENCE),  M(MFENCE),  M(SFENCE),    M(PAUSE),      M(SETB),   M(SETBE),  M(SETL),
+       M(SETLE),   M(SETNB),  M(SETNBE),  M(SETNL),   M(SETNLE),    M(SETNO),      M(SETNP),  M(SETNS),  M(SETNZ),
+       M(SETO),    M(SETP),   M(SETS),    M(SETZ),    M(CMOVB),     M(CMOVBE),     M(CMOVL),  M(CMOVLE), M(CMOVNB),
+       M(CMOVNBE), M(CMOVNL), M(CMOVNLE), M(CMOVNO),  M(CMOVNP),    M(CMOVNS),     M(CMOVNZ), M(CMOVO),  M(CMOVP),
+       M(CMOVS),   M(CMOVZ)});
+  return set;
+}
+
+const MnemonicSet& branches() {
+  static const MnemonicSet set = set_of({M(JB), M(JBE), M(JL), M(JLE), M(JNB), M(JNBE), M(JNL), M(JNLE), M(JNO), M(JNP),
+                                         M(JNS), M(JNZ), M(JO), M(JP), M(JS), M(JZ)});
+  return set;
+}
+
+const MnemonicSet& nothing() {
+  static const MnemonicSet set = set_of({M(NOP), M(ENDBR64), M(ENDBR32), M(PREFETCH), M(PREFETCHNTA), M(PREFETCHT0),
+                                         M(PREFETCHT1), M(PREFETCHT2), M(PREFETCHW)});
+  return set;
+}
+
+// Vector instructions that are more than a copy: they fault by element, or touch MXCSR, which C++ code looks after.
+const MnemonicSet& vectors_outlined() {
+  static const MnemonicSet set = set_of({M(LDMXCSR),    M(STMXCSR),    M(VLDMXCSR),    M(VSTMXCSR),   M(VGATHERDPD),
+                                         M(VGATHERDPS), M(VGATHERQPD), M(VGATHERQPS),  M(VPGATHERDD), M(VPGATHERDQ),
+                                         M(VPGATHERQD), M(VPGATHERQQ), M(VMASKMOVPS),  M(VMASKMOVPD), M(VPMASKMOVD),
+                                         M(VPMASKMOVQ), M(MASKMOVDQU), M(VMASKMOVDQU), M(FXSAVE),     M(FXSAVE64),
+                                         M(FXRSTOR),    M(FXRSTOR64)});
+  return set;
+}
+
+bool general_operands_only(const Instruction& in) {
+  for (const Operand& operand : in.operands) switch (operand.kind) {
+      case OperandKind::none:
+      case OperandKind::gpr:
+      case OperandKind::gpr_high:
+      case OperandKind::memory:
+      case OperandKind::immediate: break;
+      default: return false;
+    }
+  return true;
+}
+
+constexpr u64 most_released = 0x4000;              // by RET: what Departure::released holds
+constexpr u32 unhidden_gprs = 1u << rsp | 0xf000;  // a hidden operand cannot be renamed
+
+// BT and its kin with a register offset reach beyond the operand.
+bool is_bit_string(const Step& step) {
+  const Mnemonic name = step.in.mnemonic;
+  return (name == M(BT) || name == M(BTS) || name == M(BTR) || name == M(BTC)) && step.has_memory() &&
+         step.enc.reg.kind == FieldKind::gpr;
+}
+
+bool is_shift(Mnemonic name) {
+  return name == M(SHL) || name == M(SHR) || name == M(SAR) || name == M(SHLD) || name == M(SHRD);
+}
+bool is_rotate(Mnemonic name) { return name == M(ROL) || name == M(ROR) || name == M(RCL) || name == M(RCR); }
+
+bool memory_allowed(const Step& step) {
+  return !step.has_memory() ||
+         (step.in.memory.address_bytes == 8 && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
+}
+
+StepKind kind_of_copy(Step& step) {
+  const Mnemonic name = step.in.mnemonic;
+  const Encoding& enc = step.enc;
+  step.kind = StepKind::copy;  // for has_memory()
+  if (enc.hidden_memory || (enc.hidden_gprs & unhidden_gprs) || !memory_allowed(step)) return StepKind::outline;
+  if (name == M(VZEROUPPER) || name == M(VZEROALL)) {
+    step.enc.vector = true;
+    return StepKind::copy;
+  }
+  if (enc.vector && !enc.fpu && !vectors_outlined()[name]) {
+    step.traps = step.has_memory() && !enc.vex;  // alignment
+    return StepKind::copy;
+  }
+  if (!copied()[name] || !general_operands_only(step.in) || enc.fpu || enc.vector) return StepKind::outline;
+  if (is_bit_string(step)) return StepKind::outline;
+  step.shift_by_cl = (is_shift(name) || is_rotate(name)) && (enc.hidden_gprs & 1u << rcx);
+  if ((is_shift(name) || is_rotate(name)) && !step.shift_by_cl) {
+    const unsigned count_mask = step.in.operand_bytes == 8 ? 63 : 31;
+    const u64 count = enc.immediate_count ? enc.immediate[0] : 1;
+    if ((count & count_mask) == 0) return StepKind::outline;
+  }
+  if (name == M(DIV) || name == M(IDIV) || name == M(CMPXCHG16B)) step.traps = true;
+  return StepKind::copy;
+}
+
+Recipe recipe_of(const Step& step) {
+  if (step.kind != StepKind::copy || step.has_memory() || step.enc.vector) return Recipe::none;
+  const RegisterField& destination = step.enc.rm.written ? step.enc.rm : step.enc.reg;
+  const bool sized = destination.kind == FieldKind::gpr && destination.bytes >= 4;
+  switch (step.in.mnemonic) {
+    case M(CMP):
+    case M(TEST): return Recipe::repeat;
+    case M(AND):
+    case M(OR):
+    case M(XOR): return sized ? Recipe::test : Recipe::none;
+    case M(ADD):
+    case M(SUB):
+      if (!sized || step.enc.hidden_gprs != 0) return Recipe::none;
+      if (step.enc.reg.kind == FieldKind::gpr && step.enc.reg.number == step.enc.rm.number) return Recipe::none;
+      return step.in.mnemonic == M(ADD) ? Recipe::add : Recipe::sub;
+    default: return Recipe::none;
+  }
+}
+
+StepKind kind_of(Step& step) {
+  const Instruction& in = step.in;
+  const bool far = in.operands[0].kind == OperandKind::far_pointer ||
+                   (in.opcode == 0xff && ((in.modrm >> 3 & 7) == 3 || (in.modrm >> 3 & 7) == 5));
+  if (nothing()[in.mnemonic]) return StepKind::nothing;
+  if (branches()[in.mnemonic]) return in.operand_bytes == 8 ? StepKind::branch : StepKind::outline;
+  const bool plain_memory = step.enc.rm.kind != FieldKind::memory || in.memory.address_bytes == 8;
+  switch (in.mnemonic) {
+    case M(LEA): return plain_memory && in.operand_bytes >= 4 ? StepKind::lea : StepKind::outline;
+    case M(PUSH):
+      return in.stack_bytes == 8 && !in.has_memory() && general_operands_only(in) && in.operand_bytes == 8
+                 ? StepKind::push
+                 : StepKind::outline;
+    case M(POP):
+      return in.stack_bytes == 8 && in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr &&
+                     in.operands[0].index != rsp
+                 ? StepKind::pop
+                 : StepKind::outline;
+    case M(LEAVE): return in.operand_prefix ? StepKind::outline : StepKind::leave;
+    case M(JMP):
+      if (far || in.operand_prefix) return StepKind::outline;
+      if (in.operands[0].kind == OperandKind::immediate) return StepKind::jump;
+      return plain_memory ? StepKind::jump_indirect : StepKind::outline;
+    case M(CALL):
+      if (far || in.operand_prefix) return StepKind::outline;
+      if (in.operands[0].kind == OperandKind::immediate) return StepKind::call;
+      return plain_memory ? StepKind::call_indirect : StepKind::outline;
+    case M(RET):
+      return in.opcode == 0xc2 || in.opcode == 0xc3
+                 ? (in.operand_prefix || in.immediate > most_released ? StepKind::outline : StepKind::ret)
+                 : StepKind::outline;
+    default: return kind_of_copy(step);
+  }
+}
+
+#undef M
+
+}  // namespace
+
+Step make_step(const Decoder& decoder, std::span<const u8> bytes, u16 offset) {
+  Step step;
+  step.offset = offset;
+  if (decoder.decode(CodeMode::long64, bytes, step.in) != DecodeStatus::ok) {
+    step.in.length = 1;
+    return step;
+  }
+  if (!decoder.describe(CodeMode::long64, bytes, step.enc)) return step;
+  // F3 90 with REX.B: described as PAUSE, see Decoder.
+  if (step.in.mnemonic == ZYDIS_MNEMONIC_XCHG && step.enc.opcode_reg.kind == FieldKind::none && !step.enc.has_modrm)
+    return step;
+  step.kind = kind_of(step);
+  step.recipe = recipe_of(step);
+  return step;
+}
+
+}  // namespace doppel::translator

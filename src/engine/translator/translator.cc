@@ -1,0 +1,45 @@
+#include "engine/translator/translator.h"
+
+#include <algorithm>
+
+#include "base/bits.h"
+#include "engine/interpreter/avx/stubs.h"
+#include "engine/interpreter/sse/vector.h"
+#include "engine/translator/host_signals.h"
+#include "engine/translator/translator_vcpu.h"
+
+namespace doppel {
+namespace translator {
+namespace {
+
+constexpr u64 least_blocks = u64{4} << 20, least_code = u64{1} << 20;
+
+class TranslatorEngine final : public Engine {
+ public:
+  explicit TranslatorEngine(const TranslatorOptions& options) : options_(options), decoder_(options.cpu_model) {}
+
+  std::string_view name() const override { return "translator"; }
+  Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
+    TRY(interpreter::VectorStubs::check_host());
+    const u64 vcpus = std::max(1u, wiring.count);
+    const u64 code = std::max(least_code, align_down(options_.translation_cache_bytes / vcpus, page_size));
+    auto cache = TRY(CodeCache::create(code));
+    return std::make_unique<TranslatorVcpu>(wiring, decoder_, std::max(least_blocks, options_.block_cache_bytes / vcpus),
+                                            options_.repeatable, std::move(cache));
+  }
+
+ private:
+  TranslatorOptions options_;
+  x86::Decoder decoder_;
+};
+
+}  // namespace
+}  // namespace translator
+
+Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options) {
+  interpreter::install_simd_probe();
+  TRY(translator::install_fault_handlers());
+  return std::make_unique<translator::TranslatorEngine>(options);
+}
+
+}  // namespace doppel

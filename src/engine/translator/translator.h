@@ -1,0 +1,21 @@
+// The translator: an engine that turns 64-bit guest code into host code, block by block, and leaves the rest to the interpreter, whose
+// machinery of events, faults and system instructions it shares. See README.md.
+#pragma once
+
+#include <memory>
+
+#include "engine/vcpu.h"
+#include "isa/x86/cpu_model.h"
+
+namespace doppel {
+
+struct TranslatorOptions {
+  u64 block_cache_bytes = u64{64} << 20;        // decoded blocks of all vCPUs together
+  u64 translation_cache_bytes = u64{64} << 20;  // translated code of all vCPUs together
+  x86::CpuModel cpu_model = x86::host_cpu_model();
+  bool repeatable = false;  // as InterpreterOptions::repeatable
+};
+
+Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options = {});
+
+}  // namespace doppel

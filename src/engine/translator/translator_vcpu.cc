@@ -1,0 +1,224 @@
+#include "engine/translator/translator_vcpu.h"
+
+#include <cstring>
+
+#include "engine/interpreter/sse/vector.h"
+#include "engine/translator/host_signals.h"
+
+namespace doppel::translator {
+
+using interpreter::Block;
+using interpreter::Leave;
+using interpreter::NativeJump;
+
+namespace {
+
+// Times that the interpreter executes a block before it is translated.
+constexpr u32 warm = 24;
+
+constexpr u64 page_mask = ~u64{0xfff};
+
+// The status flags as LAHF and SETO give them, and back.
+u16 save_format(const interpreter::LazyFlags& flags) {
+  const u64 packed = flags.pack();
+  return static_cast<u16>((packed & 0xd5) << 8 | (packed >> 11 & 1));
+}
+u64 from_save_format(u16 saved) { return (saved >> 8 & 0xd5) | u64{saved & 1u} << 11; }
+
+u8 vectors_allowed(const Cpu& cpu) {
+  if (cpu.sse_fault || interpreter::simd_traps(cpu)) return 0;
+  return cpu.avx_fault ? 1 : 3;
+}
+
+unsigned jump_slot(u64 rip) { return static_cast<unsigned>((rip >> page_shift) ^ rip) & native_jump_mask; }
+
+Translations make_translations(CodeCache cache, const Cpu& cpu) {
+  const Stubs stubs = emit_stubs(cache, cpu);
+  return {.cache = std::move(cache), .stubs = stubs, .used = stubs.end, .blocks = {{}}, .departures = {{}}, .traps = {}};
+}
+
+}  // namespace
+
+TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_cache_bytes,
+                               bool repeatable, CodeCache cache)
+    : InterpreterVcpu(wiring, decoder, block_cache_bytes, repeatable),
+      translations_(make_translations(std::move(cache), cpu_)),
+      jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
+      no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)) {
+  cpu_.chains_blocks = false;
+  cpu_.native.poll_page = reinterpret_cast<u64>(&poll_target_);
+  cpu_.native.no_jumps = no_jumps_.get();
+  cpu_.native.all_jumps = jumps_.get();
+  cpu_.native.go();
+  wiring.memory.watch_code(*this);
+}
+
+TranslatorVcpu::~TranslatorVcpu() { cpu_.memory.unwatch_code(*this); }
+
+VcpuExit TranslatorVcpu::run(u64 budget) {
+  const FaultScope faults(translations_);
+  budgeted_ = budget != unlimited_budget;
+  return InterpreterVcpu::run(budget);
+}
+
+// Any thread.
+void TranslatorVcpu::code_changed() {
+  code_changed_.store(true);
+  cpu_.request_attention();
+}
+
+// The block at cpu_.rip, as find_block gives it, when everything known of older blocks is right.
+Block* TranslatorVcpu::find() {
+  if (code_changed_.exchange(false)) cpu_.forget_jumps();
+  Block* block = interpreter::find_block(cpu_, static_cast<u64>(cpu_.remaining), scratch_);
+  if (cpu_.blocks.clears() != block_clears_) forget_translations();
+  return block;
+}
+
+void TranslatorVcpu::forget_translations() {
+  block_clears_ = cpu_.blocks.clears();
+  translations_.used = translations_.stubs.end;
+  translations_.blocks.resize(1);
+  translations_.departures.resize(1);
+  translations_.traps.clear();
+  std::fill_n(jumps_.get(), native_jump_mask + 1, NativeJump{});
+}
+
+void TranslatorVcpu::step() {
+  if (budgeted_) return InterpreterVcpu::step();
+  Block* block = find();
+  if (!block) {
+    cpu_.leave = Leave::fault;
+    return settle();
+  }
+  const u32 native = native_of(block);
+  if (native && may_run(native)) {
+    cpu_.native.code_page = cpu_.rip & page_mask;
+    return run_native(translations_.blocks[native].entry_saved);
+  }
+  if (cpu_.blocks.clears() != block_clears_) return;  // its room was needed: once more
+  execute(block);
+  settle();
+}
+
+bool TranslatorVcpu::may_run(u32 native) const {
+  return (translations_.blocks[native].vectors & ~vectors_allowed(cpu_)) == 0;
+}
+
+u32 TranslatorVcpu::native_of(Block* block) {
+  if (block->native) return block->native;
+  const bool translatable = block != scratch_.block() && !block->uncached && !block->crossing &&
+                            block->mode == x86::CodeMode::long64;
+  if (!translatable || ++block->heat < warm) return 0;
+  if (translations_.used + largest_translation > translations_.cache.bytes()) {
+    cpu_.blocks.clear();  // with all that points to translations
+    forget_translations();
+    return 0;
+  }
+  block->native = translate_block(cpu_, translations_, block, true);
+  return block->native;
+}
+
+u32 TranslatorVcpu::native_at_rip() {
+  Block* block = find();
+  if (!block) return 0;  // the run loop finds that out again
+  const u32 native = native_of(block);
+  return native && may_run(native) ? native : 0;
+}
+
+// Until something is to be decided by the run loop; cpu_.rip is then right.
+void TranslatorVcpu::run_native(u32 offset) {
+  interpreter::NativeState& native = cpu_.native;
+  const auto enter = reinterpret_cast<u32 (*)(Cpu*)>(translations_.cache.address(translations_.stubs.enter));
+  while (offset) {
+    native.go();
+    if (cpu_.attention.load(std::memory_order_seq_cst)) native.stop();  // as soon as it looks
+    native.saved_flags = save_format(cpu_.flags);
+    native.vectors_allowed = vectors_allowed(cpu_);
+    native.resume = translations_.cache.address(offset);
+    const u32 id = enter(&cpu_);
+    cpu_.flags.unpack(from_save_format(native.saved_flags));
+    const Departure departure = translations_.departures[id];
+    offset = departure.kind == DepartureKind::exit ? after_exit(id) : after(departure);
+  }
+}
+
+u32 TranslatorVcpu::after(const Departure& departure) {
+  const Block& block = *translations_.blocks[departure.block].block;
+  switch (departure.kind) {
+    case DepartureKind::site: return after_site(departure);
+    case DepartureKind::lookup: return after_lookup(departure);
+    case DepartureKind::exit: break;
+    case DepartureKind::poll:
+      cpu_.remaining += departure.charged;
+      cpu_.rip = cpu_.native.code_page + (block.physical & ~page_mask) + block.ops[departure.first].offset;
+      break;
+  }
+  return 0;
+}
+
+// One operation by the interpreter. False: it was left by a fault or for elsewhere; cpu_.rip and cpu_.leave say.
+bool TranslatorVcpu::run_operation(const Block& block, unsigned number) {
+  const u64 start = cpu_.native.code_page + (block.physical & ~page_mask);
+  cpu_.rip = start;
+  execute(interpreter::single_operation(block, number, single_));
+  return cpu_.leave == Leave::next_block && cpu_.rip == start + block.ops[number].offset + block.ops[number].length;
+}
+
+u32 TranslatorVcpu::after_site(const Departure& departure) {
+  const NativeBlock& native = translations_.blocks[departure.block];
+  const Block& block = *native.block;
+  const u64 context = cpu_.code_context;
+  cpu_.remaining += departure.charged;
+  for (unsigned i = 0; i < departure.count; ++i) {
+    const bool falls_through = run_operation(block, departure.first + i);
+    if (cpu_.leave != Leave::next_block) return settle(), 0;
+    if (!falls_through || !block.valid()) return 0;
+  }
+  if (!departure.resume || cpu_.code_context != context || cpu_.attention.load() || code_changed_.load() ||
+      (native.vectors & ~vectors_allowed(cpu_)))
+    return 0;
+  cpu_.remaining -= departure.charged - departure.count;
+  return departure.resume;
+}
+
+u32 TranslatorVcpu::after_lookup(const Departure& departure) {
+  cpu_.rip = cpu_.native.target;
+  if (!x86::is_canonical(cpu_.rip)) {
+    cpu_.gpr[x86::rsp] -= static_cast<u64>(static_cast<i64>(departure.released));
+    if (departure.first != no_operation) {
+      ++cpu_.remaining;
+      run_operation(*translations_.blocks[departure.block].block, departure.first);
+      settle();
+    }
+    return 0;
+  }
+  if (cpu_.attention.load()) return 0;
+  const u32 native = native_at_rip();
+  if (!native) return 0;
+  cpu_.native.code_page = cpu_.rip & page_mask;
+  const NativeBlock& to = translations_.blocks[native];
+  jumps_[jump_slot(cpu_.rip)] = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_saved),
+                                 cpu_.native.code_page};
+  return to.entry_saved;
+}
+
+u32 TranslatorVcpu::after_exit(u32 id) {
+  const Departure departure = translations_.departures[id];
+  cpu_.rip = cpu_.native.code_page + static_cast<u64>(departure.target);
+  if (cpu_.attention.load()) return 0;
+  const u64 clears = block_clears_;
+  const u32 native = native_at_rip();
+  if (!native || clears != block_clears_) return 0;
+  const NativeBlock& from = translations_.blocks[departure.block];
+  const NativeBlock& to = translations_.blocks[native];
+  // The same page of RAM, and neither was overwritten: they stay together from now on.
+  if ((from.block->physical & page_mask) == (to.block->physical & page_mask) && from.block->valid()) {
+    const u32 entry = departure.saved_entry ? to.entry_saved : to.entry_flags;
+    const u32 displacement = entry - (departure.patch + 4);
+    std::memcpy(translations_.cache.writable() + departure.patch, &displacement, sizeof(displacement));
+  }
+  return to.entry_saved;
+}
+
+}  // namespace doppel::translator

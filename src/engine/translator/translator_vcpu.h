@@ -1,0 +1,49 @@
+// A vCPU that runs hot 64-bit code translated. Everything else is the interpreter's (engine/interpreter/interpreter_vcpu.h).
+#pragma once
+
+#include "engine/interpreter/interpreter_vcpu.h"
+#include "engine/translator/block_translator.h"
+
+namespace doppel::translator {
+
+class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWatcher {
+ public:
+  TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_cache_bytes, bool repeatable,
+                 CodeCache cache);
+  ~TranslatorVcpu() override;
+  TranslatorVcpu(const TranslatorVcpu&) = delete;
+  TranslatorVcpu& operator=(const TranslatorVcpu&) = delete;
+
+  VcpuExit run(u64 budget) override;
+
+ protected:
+  void step() override;
+
+ private:
+  // What comes after a departure: translated code to go on with (an offset; the flags are saved), or 0: the run loop decides.
+  u32 after(const Departure& departure);
+  u32 after_site(const Departure& departure);
+  u32 after_lookup(const Departure& departure);
+  u32 after_exit(u32 id);
+
+  void run_native(u32 offset);
+  // Translated code of the block at cpu_.rip that may run now: its index, or 0.
+  u32 native_at_rip();
+  u32 native_of(interpreter::Block* block);
+  bool may_run(u32 native) const;
+  bool run_operation(const interpreter::Block& block, unsigned number);
+  void remember_jump(u32 native);
+  void forget_translations();
+  interpreter::Block* find();
+  void code_changed() override;
+
+  Translations translations_;
+  interpreter::ScratchBlock single_;
+  std::unique_ptr<interpreter::NativeJump[]> jumps_, no_jumps_;
+  u64 poll_target_ = 0;  // what a poll reads
+  u64 block_clears_ = 0;
+  std::atomic<bool> code_changed_{false};
+  bool budgeted_ = false;
+};
+
+}  // namespace doppel::translator
