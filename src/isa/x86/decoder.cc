@@ -143,6 +143,25 @@ void compact(const ZydisDecodedInstruction& from, Instruction& out) {
     out.vex = {.present = true, .w = from.raw.vex.W != 0, .l = from.raw.vex.L != 0, .pp = from.raw.vex.pp};
 }
 
+// Where VEX.W is the width of a general register, or of what stands for it in memory. Outside of 64-bit code the bit is ignored there.
+bool is_general_width(Mnemonic mnemonic) {
+  switch (mnemonic) {
+    case ZYDIS_MNEMONIC_VMOVD:
+    case ZYDIS_MNEMONIC_VCVTSI2SD:
+    case ZYDIS_MNEMONIC_VCVTSI2SS:
+    case ZYDIS_MNEMONIC_VCVTSD2SI:
+    case ZYDIS_MNEMONIC_VCVTSS2SI:
+    case ZYDIS_MNEMONIC_VCVTTSD2SI:
+    case ZYDIS_MNEMONIC_VCVTTSS2SI: return true;
+    default: return false;
+  }
+}
+
+// The exception: with VEX.W these are #UD outside of 64-bit code (SDM vol. 2, PEXTRD and PINSRD).
+bool is_64_bit_code_only(Mnemonic mnemonic) {
+  return mnemonic == ZYDIS_MNEMONIC_VPEXTRD || mnemonic == ZYDIS_MNEMONIC_VPINSRD;
+}
+
 // F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. Zydis 4.0 takes it for PAUSE.
 void become_exchange(Instruction& instruction) {
   instruction.mnemonic = ZYDIS_MNEMONIC_XCHG;
@@ -210,6 +229,10 @@ DecodeStatus Decoder::decode(CodeMode mode, std::span<const u8> bytes, Instructi
   if (effects) *effects = flag_effects(decoded);
   instruction = {};
   compact(decoded, instruction);
+  if (mode != CodeMode::long64 && instruction.vex.w) {
+    if (is_64_bit_code_only(instruction.mnemonic)) return DecodeStatus::invalid;
+    if (is_general_width(instruction.mnemonic)) instruction.vex.w = false;
+  }
   instruction.operand_count = count;
   take_operands(decoded.raw, operands, count, instruction);
   if (instruction.mnemonic == ZYDIS_MNEMONIC_PAUSE && decoded.raw.rex.B) become_exchange(instruction);

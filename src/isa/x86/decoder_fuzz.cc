@@ -14,8 +14,9 @@ namespace {
 using namespace doppel;
 using namespace doppel::x86;
 
+// The decoder takes 16-bit protected mode's instructions in real mode, too: some of them exist there, the others fault when executed.
 constexpr ZydisMachineMode zydis_modes[] = {
-    ZYDIS_MACHINE_MODE_REAL_16,        ZYDIS_MACHINE_MODE_LEGACY_16,      ZYDIS_MACHINE_MODE_LEGACY_32,
+    ZYDIS_MACHINE_MODE_LEGACY_16,      ZYDIS_MACHINE_MODE_LEGACY_16,      ZYDIS_MACHINE_MODE_LEGACY_32,
     ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_MACHINE_MODE_LONG_64,
 };
 

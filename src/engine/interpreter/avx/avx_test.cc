@@ -2,6 +2,8 @@
 // are the oracle's (tests/tools/oracle).
 #include <gtest/gtest.h>
 
+#include <bit>
+
 #include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/x87/testing/host_unit.h"
 #include "isa/x86/cpuid.h"
@@ -72,6 +74,23 @@ TEST_F(Avx, VexMeansNothingInRealMode) {
     s.segments[x86::cs].attributes = 0x9b;
   });
   for (const auto& code : {vpxor, vzeroupper, andn}) EXPECT_FALSE(guest_.decodes(code));
+}
+
+// Outside of 64-bit code VEX.W does not widen a general register, or what stands for it in memory.
+TEST_F(Avx, Only64BitCodeHas64BitOperands) {
+  in_32_bit_code();
+  State state = filled();
+  state.vectors[1].words = {0x1111'2222'3333'4444, 0, 0, 0};
+  const State moved = guest_.run(state, std::vector<u8>{0xc4, 0xe1, 0xf9, 0x7e, 0xc8});  // vmovd eax, xmm1
+  EXPECT_EQ(moved.rax, 0x3333'4444u);
+  const State stored = guest_.run(state, std::vector<u8>{0xc4, 0xe1, 0xf9, 0x7e, 0x0b});  // vmovd [ebx], xmm1
+  EXPECT_EQ(stored.memory[3], 0x33);
+  EXPECT_EQ(stored.memory[4], 4);
+  const State converted = guest_.run(state,
+                                     std::vector<u8>{0xc4, 0xe1, 0xf3, 0x2a, 0x03});  // vcvtsi2sd xmm0, xmm1, [ebx]
+  EXPECT_EQ(std::bit_cast<double>(converted.vectors[0].words[0]), 0x0302'0100);
+  EXPECT_FALSE(guest_.decodes(std::vector<u8>{0xc4, 0xe3, 0xf9, 0x16, 0xc8, 0}));  // vpextrd eax, xmm1, 0
+  EXPECT_FALSE(guest_.decodes(std::vector<u8>{0xc4, 0xe3, 0xf1, 0x22, 0xc0, 0}));  // vpinsrd xmm0, xmm1, eax, 0
 }
 
 TEST_F(Avx, ZeroingReachesTheModesRegisters) {
