@@ -54,8 +54,8 @@ void MachineOptions::add_to(CLI::App& command) {
       .add_option(
           "--nic", nics,
           "A network card and what it is connected to: none; user: the host's network, through NAT, with DHCP and "
-          "DNS; tap,name=NAME: a tap device; socket,path=PATH: another machine; each with [,mac=MAC] and "
-          "[,pcap=FILE]. Once for each card; without it, one connected to nothing")
+          "DNS; tap,name=NAME: a tap device; socket,path=PATH: another machine; each with [,mac=MAC], "
+          "[,mtu=BYTES] and [,pcap=FILE]. Once for each card; without it, one connected to nothing")
       ->group("Hardware")
       ->type_name("NETWORK");
   command

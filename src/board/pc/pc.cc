@@ -208,7 +208,7 @@ Result<> Pc::add_virtio() {
     const network::NicSpec& nic = spec_.nics[i];
     ports_.push_back(TRY(network::open_port(context_.loop, nic)));
     TRY(plug_virtio(std::make_unique<VirtioNet>(fmt::format("net{}", i), dma_, policy, *ports_.back(),
-                                                nic.mac.value_or(mac_address(i)), spec_.cpus)));
+                                                nic.mac.value_or(mac_address(i)), spec_.cpus, nic.mtu)));
   }
   TRY(plug_virtio(std::make_unique<VirtioEntropy>("entropy", dma_, policy, *entropy_)));
   auto console = std::make_unique<VirtioConsole>("console", dma_, policy);
