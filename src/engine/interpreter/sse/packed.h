@@ -22,21 +22,21 @@ namespace doppel::interpreter {
     return a;                                                                                              \
   }
 // XMM and MMX forms; XMM form only; floating point.
-#define DOPPEL_PACKED(Name, mnemonic)       \
-  struct Name {                             \
-    static constexpr bool floating = false; \
-    DOPPEL_XMM_FUNCTION(mnemonic)           \
-    DOPPEL_MMX_FUNCTION(mnemonic)           \
+#define DOPPEL_PACKED(Name, mnemonic)                        \
+  struct Name {                                              \
+    [[maybe_unused]] static constexpr bool floating = false; \
+    DOPPEL_XMM_FUNCTION(mnemonic)                            \
+    DOPPEL_MMX_FUNCTION(mnemonic)                            \
   };
-#define DOPPEL_XMM(Name, mnemonic)          \
-  struct Name {                             \
-    static constexpr bool floating = false; \
-    DOPPEL_XMM_FUNCTION(mnemonic)           \
+#define DOPPEL_XMM(Name, mnemonic)                           \
+  struct Name {                                              \
+    [[maybe_unused]] static constexpr bool floating = false; \
+    DOPPEL_XMM_FUNCTION(mnemonic)                            \
   };
-#define DOPPEL_FLOAT(Name, mnemonic)       \
-  struct Name {                            \
-    static constexpr bool floating = true; \
-    DOPPEL_XMM_FUNCTION(mnemonic)          \
+#define DOPPEL_FLOAT(Name, mnemonic)                        \
+  struct Name {                                             \
+    [[maybe_unused]] static constexpr bool floating = true; \
+    DOPPEL_XMM_FUNCTION(mnemonic)                           \
   };
 
 template <class F>

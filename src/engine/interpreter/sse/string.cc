@@ -28,6 +28,8 @@ u64 pack_flags(bool cf, bool zf, bool sf, bool of) {
 }
 
 #define DOPPEL_STRING_FLAGS "=@ccc"(cf), "=@ccz"(zf), "=@ccs"(sf), "=@cco"(of)
+// An instruction of 66 0F 3A with REX.W on XMM1 and XMM2. Assemblers have no common way to write it.
+#define DOPPEL_WITH_REX_W(opcode, imm) ".byte 0x66, 0x48, 0x0f, 0x3a, " opcode ", 0xca, " imm
 
 template <int imm>
 struct Estri {
@@ -35,14 +37,16 @@ struct Estri {
   static Outcome run(V a, V b, Lengths lengths) {
     bool cf, zf, sf, of;
     u64 index;
+    register V left asm("xmm1") = a;
+    register V right asm("xmm2") = b;
     if constexpr (wide)
-      asm volatile("rex.W pcmpestri %9, %8, %7"
+      asm volatile(DOPPEL_WITH_REX_W("0x61", "%c9")
                    : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second)
-                   : "x"(a), "x"(b), "i"(imm));
+                   : "x"(left), "x"(right), "i"(imm));
     else
       asm volatile("pcmpestri %9, %8, %7"
                    : DOPPEL_STRING_FLAGS, "=c"(index), "+a"(lengths.first), "+d"(lengths.second)
-                   : "x"(a), "x"(b), "i"(imm));
+                   : "x"(left), "x"(right), "i"(imm));
     return {index, pack_flags(cf, zf, sf, of), a};
   }
 };
@@ -55,7 +59,7 @@ struct Estrm {
     register V left asm("xmm1") = a;
     register V right asm("xmm2") = b;
     if constexpr (wide)
-      asm volatile("rex.W pcmpestrm %9, %8, %7"
+      asm volatile(DOPPEL_WITH_REX_W("0x60", "%c9")
                    : DOPPEL_STRING_FLAGS, "=x"(mask), "+a"(lengths.first), "+d"(lengths.second)
                    : "x"(left), "x"(right), "i"(imm));
     else
