@@ -36,6 +36,8 @@ doppel_find(interpreter_sources src/engine/interpreter *.cc)
 list(FILTER interpreter_sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
 set_source_files_properties(${interpreter_sources} PROPERTIES COMPILE_OPTIONS
   "-O2;-foptimize-sibling-calls;-fno-strict-aliasing;-DDOPPEL_THREADED_DISPATCH=$<BOOL:${DOPPEL_THREADED_DISPATCH}>")
+# CMPXCHG16B in line. (Clang takes the width of atomics from the command line, not from a function's attributes.)
+set_property(SOURCE src/engine/interpreter/integer/atomic.cc APPEND PROPERTY COMPILE_OPTIONS -mcx16)
 
 doppel_module(base)
 doppel_module(state USES base)

@@ -90,7 +90,7 @@ void cmpxchg8b(Cpu& cpu, const Op* op) {
 }
 
 // Returns what was there.
-[[gnu::target("cx16")]] u128 compare_exchange(u8* host, u128 expected, u128 value) {
+u128 compare_exchange(u8* host, u128 expected, u128 value) {
   return __sync_val_compare_and_swap(reinterpret_cast<u128*>(host), expected, value);
 }
 
