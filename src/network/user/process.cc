@@ -17,6 +17,7 @@
 #include "network/checksum.h"
 #include "network/frame_queue.h"
 #include "network/user/coalesce.h"
+#include "network/user/reassembly.h"
 
 namespace doppel::network {
 
@@ -55,6 +56,7 @@ class Nat {
   Slirp* slirp_ = nullptr;
   FrameQueue to_guest_;
   FrameBatch from_guest_;
+  Reassembly reassembly_;
   Offloads joins_;  // the long TCP segments that the guest takes
   std::vector<pollfd> polled_;
   std::vector<std::unique_ptr<Timer>> timers_;
@@ -124,7 +126,7 @@ bool Nat::take_frames() {
     }
     if (frame.size() < min_frame_bytes || !checksum_fits(header, frame.size())) continue;
     complete_checksum(header, frame);
-    slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+    if (const auto whole = reassembly_.pass(frame)) slirp_input(slirp_, whole->data(), static_cast<int>(whole->size()));
   }
   return true;
 }
