@@ -21,11 +21,18 @@
 
 namespace doppel {
 
+enum class DiskBus : u8 {
+  virtio,  // a PCI device of its own: vda, vdb …
+  scsi,    // a target of the machine's one SCSI host: sda, sdb …; a CD-ROM drive: sr0, sr1 …
+};
+
 struct DiskSpec {
   std::string path;
   bool snapshot = false;  // writes go to memory and are forgotten
   bool read_only = false;
-  std::string serial{};    // what the guest sees; empty: by the disk's place
+  std::string serial{};  // what the guest sees; empty: by the disk's place
+  DiskBus bus = DiskBus::virtio;
+  bool cdrom = false;      // a CD-ROM drive, which is on the SCSI bus and read-only
   std::string contents{};  // instead of a file: a read-only disk of these bytes, for which `path` is a name only
 };
 

@@ -56,7 +56,9 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=raw, snapshot, readonly or serial=");
+                "--disk: unknown setting 'fast': use format=raw, bus=, snapshot, readonly or serial=");
+  check_refused("run --kernel x --disk a,bus=ide", 2, "--disk: unknown bus 'ide': use virtio or scsi");
+  check_refused("run --kernel /etc/passwd --cdrom /nonexistent", 1, "the CD-ROM image '/nonexistent' does not exist");
   check_refused("run --kernel x --trace all", 2,
                 "unknown trace 'all': use instructions, exceptions, io, mmio or interrupts, joined with +");
   check_refused("run --kernel x --serial tcp", 2, "--serial: unknown connection 'tcp': use stdio, none or file:PATH");
@@ -99,6 +101,12 @@ TEST(Cli, Disks) {
   const DiskSpec disk = *parse_disk("a b.img,snapshot,format=raw,readonly");
   EXPECT_EQ(disk.path, "a b.img");
   EXPECT_TRUE(disk.snapshot && disk.read_only);
+  EXPECT_EQ(disk.bus, DiskBus::virtio);
+  EXPECT_EQ(parse_disk("a,bus=scsi")->bus, DiskBus::scsi);
+  const DiskSpec cdrom = *parse_cdrom("a,b.iso");
+  EXPECT_EQ(cdrom.path, "a,b.iso");
+  EXPECT_TRUE(cdrom.cdrom && cdrom.read_only && cdrom.bus == DiskBus::scsi);
+  EXPECT_FALSE(parse_cdrom(""));
   EXPECT_FALSE(parse_disk(",snapshot"));
   EXPECT_FALSE(parse_disk("a,"));
   EXPECT_EQ(parse_disk("a,serial=S-1")->serial, "S-1");

@@ -49,8 +49,9 @@ Result<int> MachineCommand::execute() {
              machine->engine().name(), spec.clock == ClockMode::host ? "host" : "instructions", spec.board.cpus,
              spec.cpu_model.name, features.empty() ? "" : " (" + features + ")", format_size(spec.board.memory_bytes));
   for (const DiskSpec& disk : spec.board.disks) {
-    fmt::print("disk        {}{}{}\n", disk.path, disk.snapshot ? " (snapshot)" : "",
-               disk.read_only ? " (read-only)" : "");
+    fmt::print("{:<12}{}{}{}{}\n", disk.cdrom ? "cdrom" : "disk", disk.path,
+               disk.bus == DiskBus::scsi && !disk.cdrom ? " (scsi)" : "", disk.snapshot ? " (snapshot)" : "",
+               disk.read_only && !disk.cdrom ? " (read-only)" : "");
   }
   for (const ShareSpec& share : spec.board.shares) {
     fmt::print("share       {} as {}{}\n", share.path, share.tag, share.read_only ? " (read-only)" : "");

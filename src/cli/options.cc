@@ -40,17 +40,22 @@ void MachineOptions::add_to(CLI::App& command) {
        "that this host has)");
   command
       .add_option("--disk", disks,
-                  "A virtio disk: FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]; once for each disk. With "
-                  "'snapshot' the file stays "
-                  "as it is and all writes are forgotten at the end")
+                  "A disk: FILE[,format=raw][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]; once for each "
+                  "disk. With 'snapshot' the file stays as it is and all writes are forgotten at the end; the bus is "
+                  "virtio unless given")
       ->group("Hardware")
       ->type_name("DISK");
+  command
+      .add_option("--cdrom", cdroms,
+                  "A CD-ROM drive with a disc in it, an ISO image that is only read; once for each drive")
+      ->group("Hardware")
+      ->type_name("FILE");
   command
       .add_option(
           "--nic", nics,
           "A network card and what it is connected to: none; user: the host's network, through NAT, with DHCP and "
-          "DNS; tap,name=NAME: a tap device; socket,path=PATH: another machine; each with [,mac=MAC] and "
-          "[,pcap=FILE]. Once for each card; without it, one connected to nothing")
+          "DNS; tap,name=NAME: a tap device; socket,path=PATH: another machine; each with [,mac=MAC], "
+          "[,mtu=BYTES] and [,pcap=FILE]. Once for each card; without it, one connected to nothing")
       ->group("Hardware")
       ->type_name("NETWORK");
   command
@@ -105,15 +110,25 @@ Result<DiskSpec> parse_disk(std::string_view text) {
       if (disk.serial.empty() || disk.serial.size() > 20 || !printable)
         return usage_error(
             fmt::format("--disk: the serial number '{}' must have 1 to 20 printable characters", disk.serial));
+    } else if (word == "bus=scsi") {
+      disk.bus = DiskBus::scsi;
+    } else if (word.starts_with("bus=")) {
+      if (word != "bus=virtio")
+        return usage_error(fmt::format("--disk: unknown bus '{}': use virtio or scsi", word.substr(4)));
     } else if (word.starts_with("format=")) {
       if (word != "format=raw")
         return usage_error(fmt::format("--disk: unknown format '{}': only raw is known", word.substr(7)));
     } else {
       return usage_error(
-          fmt::format("--disk: unknown setting '{}': use format=raw, snapshot, readonly or serial=", word));
+          fmt::format("--disk: unknown setting '{}': use format=raw, bus=, snapshot, readonly or serial=", word));
     }
   }
   return disk;
+}
+
+Result<DiskSpec> parse_cdrom(std::string_view text) {
+  if (text.empty()) return usage_error("--cdrom: the file's name is missing");
+  return DiskSpec{.path = std::string(text), .read_only = true, .bus = DiskBus::scsi, .cdrom = true};
 }
 
 Result<> MachineOptions::parse_network(BoardSpec& board) const {
@@ -217,6 +232,7 @@ Result<MachineSpec> MachineOptions::parse() const {
   spec.board.append = append;
   spec.board.debug_exit = debug_exit;
   for (const std::string& disk : disks) spec.board.disks.push_back(TRY(parse_disk(disk)));
+  for (const std::string& file : cdroms) spec.board.disks.push_back(TRY(parse_cdrom(file)));
   TRY(parse_network(spec.board));
   TRY(add_shares(spec.board));
   if (!image.empty()) TRY(add_image(image, spec.board));

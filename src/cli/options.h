@@ -15,7 +15,7 @@ namespace doppel::cli {
 struct MachineOptions {
   std::string engine = "auto", cpu_model = "max", memory = "512M", cpus = "1", clock = "host", console = "serial";
   std::string kernel, initrd, append, image;
-  std::vector<std::string> disks, nics, publish, shares;
+  std::vector<std::string> disks, cdroms, nics, publish, shares;
   std::vector<std::string> cloud_init;
   std::string ssh_key, hostname, user;
   bool debug_exit = false;
@@ -31,8 +31,10 @@ struct MachineOptions {
 
 // "NAME[,overlay=FILE]": the image's disk goes before the others, and its kernel boots unless another was given.
 Result<> add_image(std::string_view text, BoardSpec& board);
-// "FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]".
+// "FILE[,format=raw][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]".
 Result<DiskSpec> parse_disk(std::string_view text);
+// "FILE": commas and all.
+Result<DiskSpec> parse_cdrom(std::string_view text);
 // "PATH:TAG[:ro]"; the path may hold colons.
 Result<ShareSpec> parse_share(std::string_view text);
 Result<u64> parse_number(std::string_view option, std::string_view text);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "image/apt_settings.h"
 #include "image/apt_sources.h"
 #include "image/debian_recipe.h"
 #include "image/host_command.h"
@@ -21,10 +23,6 @@ namespace doppel::image {
 namespace fs = std::filesystem;
 
 namespace {
-
-// Settings of the host's apt that also hold for its guests: how packages are reached, and what is checked of them.
-constexpr std::array kept_settings{"Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::ForceIPv",
-                                   "Acquire::Check"};
 
 bool is_root() { return ::geteuid() == 0; }
 
@@ -81,38 +79,40 @@ Result<> check_options(const DebianOptions& options) {
   return {};
 }
 
-// The host's own settings, as lines for apt.conf.
-std::string host_settings(const fs::path& scratch) {
+std::string_view environment(const char* name) {
+  const char* value = ::getenv(name);
+  return value == nullptr ? std::string_view{} : value;
+}
+
+AptSettings host_settings(const fs::path& scratch) {
   const fs::path dump = scratch / "apt.log";
-  if (!run({.arguments = {"apt-config", "dump"}, .log = dump})) return {};
-  std::ifstream file(dump);
-  std::string settings;
-  for (std::string line; std::getline(file, line);) {
-    if (std::ranges::any_of(kept_settings, [&](const char* prefix) { return line.starts_with(prefix); }))
-      settings += line + "\n";
-  }
+  std::string text;
+  if (run({.arguments = {"apt-config", "dump"}, .log = dump})) text = read_file(dump, 1 * MiB).value_or("");
   std::error_code error;
   fs::remove(dump, error);
-  return settings;
+  return reach_settings(text, environment("http_proxy"), environment("https_proxy"));
 }
 
 Result<> install(const fs::path& folder, const DebianSources& debian, const DebianOptions& options,
                  const std::string& hostname) {
-  const std::string sources = format_sources(debian.sources), settings = host_settings(folder);
+  const std::string sources = format_sources(debian.sources);
+  const AptSettings settings = host_settings(folder);
+  std::vector<std::string> files = debian.keys;
+  files.insert(files.end(), settings.files.begin(), settings.files.end());
   TRY(write_file(folder / "debian.sources", sources));
   HostCommand command{.log = folder / "log"};
   command.arguments = {"mmdebstrap", "--variant=minbase", "--format=tar", is_root() ? "--mode=root" : "--mode=unshare",
                        fmt::format("--include={}", debian_packages)};
   if (!options.packages.empty())
     command.arguments.push_back(fmt::format("--include={}", fmt::join(options.packages, ",")));
-  std::istringstream lines(settings);
+  std::istringstream lines(settings.host);
   for (std::string line; std::getline(lines, line);) command.arguments.push_back("--aptopt=" + line);
   command.arguments.push_back(fmt::format("--essential-hook={}", essential_hook));
   command.arguments.push_back(fmt::format("--customize-hook={}", customize_hook));
   command.arguments.insert(command.arguments.end(), {debian.release, folder / "files.tar", folder / "debian.sources"});
-  command.environment = {{"DOPPEL_SOURCES", sources},
-                         {"DOPPEL_KEYS", fmt::format("{}", fmt::join(debian.keys, " "))},
-                         {"DOPPEL_APT", settings},
+  command.environment = {{"DOPPEL_SOURCES", as_guest_reaches(sources)},
+                         {"DOPPEL_KEYS", fmt::format("{}", fmt::join(files, " "))},
+                         {"DOPPEL_APT", settings.guest},
                          {"DOPPEL_HOSTNAME", hostname},
                          {"DOPPEL_ROOT_PASSWORD", options.root_password}};
   return run(command);

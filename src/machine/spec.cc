@@ -3,11 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace doppel {
 
 namespace {
 constexpr u64 least_memory = 4 * MiB;
 constexpr std::size_t most_nics = 8;
+constexpr std::size_t most_scsi_disks = 256;  // targets of one host
 constexpr u64 most_memory = u64{1} << 40;
 }  // namespace
 
@@ -32,6 +35,8 @@ Result<> validate(const MachineSpec& spec) {
   }
   if (board.nics.size() > most_nics)
     return usage_error(fmt::format("a machine has at most {} network cards", most_nics));
+  if (std::ranges::count(board.disks, DiskBus::scsi, &DiskSpec::bus) > static_cast<std::ptrdiff_t>(most_scsi_disks))
+    return usage_error(fmt::format("a machine has at most {} SCSI disks and CD-ROM drives", most_scsi_disks));
   if (spec.save_at && spec.clock != ClockMode::instructions) {
     return usage_error("--save-at needs --clock instructions: only then is an instruction count a point in time");
   }
@@ -73,8 +78,9 @@ std::string fingerprint(const MachineSpec& spec) {
       board.initrd, board.append, board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
       spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
-    text += fmt::format("disk={}{}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "",
-                        disk.read_only ? ",readonly" : "", disk.serial.empty() ? "" : ",serial=" + disk.serial);
+    text += fmt::format("{}={}{}{}{}{}\n", disk.cdrom ? "cdrom" : "disk", disk.path, disk.snapshot ? ",snapshot" : "",
+                        disk.read_only ? ",readonly" : "", disk.serial.empty() ? "" : ",serial=" + disk.serial,
+                        disk.bus == DiskBus::scsi && !disk.cdrom ? ",bus=scsi" : "");
   }
   for (const ShareSpec& share : board.shares) {
     text += fmt::format("share={}:{}{}\n", share.path, share.tag, share.read_only ? ":ro" : "");

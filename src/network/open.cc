@@ -13,7 +13,7 @@ namespace {
 Result<std::unique_ptr<Port>> open_uncaptured(EventLoop& loop, const NicSpec& nic) {
   switch (nic.kind) {
     case PortKind::none: break;
-    case PortKind::user: return TRY(UserPort::create(loop, nic.publish));
+    case PortKind::user: return TRY(UserPort::create(loop, {.mtu = nic.mtu, .publish = nic.publish}));
     case PortKind::tap: return TRY(TapPort::create(loop, nic.device));
     case PortKind::socket: return TRY(SocketPort::create(loop, nic.path));
   }

@@ -129,17 +129,19 @@ std::vector<u8> tcp_segment(u32 sequence, std::size_t payload, u8 flags = 0x10) 
   return frame;
 }
 
+constexpr Offloads both{.checksum = true, .tso4 = true, .tso6 = true};
+
 TEST_F(PortTest, TcpSegmentsAreJoined) {
   FrameQueue queue;
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1000, 100)));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1000, 100), both));
   queue.add({}, tcp_segment(1000, 100));
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1101, 100)));        // a gap
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 101)));        // longer than the first
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 100, 0x11)));  // the last one of its connection
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 0)));
-  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1100, 100)));
-  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1200, 50, 0x18)));
-  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1250, 50)));  // behind a short one
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1101, 100), both));        // a gap
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 101), both));        // longer than the first
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 100, 0x11), both));  // the last one of its connection
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 0), both));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1100, 100), both));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp_segment(1200, 50, 0x18), both));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1250, 50), both));  // behind a short one
   auto [header, frame] = queue.last();
   EXPECT_EQ(header.gso_type, PacketHeader::gso_tcp4);
   EXPECT_EQ(header.gso_size, 100);
@@ -156,12 +158,52 @@ TEST_F(PortTest, TcpSegmentsAreJoined) {
 
   queue.add({}, tcp_segment(0, 1460));
   unsigned joined = 1;
-  while (join_tcp_segment(queue, tcp_segment(joined * 1460, 1460))) ++joined;
+  while (join_tcp_segment(queue, tcp_segment(joined * 1460, 1460), both)) ++joined;
   EXPECT_EQ(joined, (65'535u - 40) / 1460);
   for (std::size_t bytes = 0; bytes < 54; ++bytes) {
     const auto whole_frame = tcp_segment(joined * 1460, 1460);
-    EXPECT_FALSE(join_tcp_segment(queue, std::span(whole_frame).first(bytes)));
+    EXPECT_FALSE(join_tcp_segment(queue, std::span(whole_frame).first(bytes), both));
   }
+}
+
+// The same segment over IPv6, from fec0::2 to fec0::15.
+std::vector<u8> tcp6_segment(u32 sequence, std::size_t payload) {
+  const auto four = tcp_segment(sequence, payload);
+  std::vector<u8> frame(four.begin(), four.begin() + 12);
+  const std::size_t bytes = four.size() - 34;
+  const u8 start[] = {0x86, 0xdd, 0x60, 0, 0, 0, static_cast<u8>(bytes >> 8), static_cast<u8>(bytes), 6, 64};
+  frame.insert(frame.end(), std::begin(start), std::end(start));
+  for (const u8 last : {u8{2}, u8{15}}) {
+    frame.insert(frame.end(), {0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last});
+  }
+  frame.insert(frame.end(), four.begin() + 34, four.end());
+  return frame;
+}
+
+TEST_F(PortTest, TcpSegmentsOverIpv6AreJoined) {
+  FrameQueue queue;
+  queue.add({}, tcp6_segment(1000, 100));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp6_segment(1100, 100), {.checksum = true, .tso4 = true}));
+  EXPECT_FALSE(join_tcp_segment(queue, tcp_segment(1100, 100), both));
+  auto other = tcp6_segment(1100, 100);
+  other[14 + 39] = 16;  // to someone else
+  EXPECT_FALSE(join_tcp_segment(queue, other, both));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp6_segment(1100, 100), both));
+  EXPECT_TRUE(join_tcp_segment(queue, tcp6_segment(1200, 30), both));
+  auto [header, frame] = queue.last();
+  EXPECT_EQ(header.gso_type, PacketHeader::gso_tcp6);
+  EXPECT_EQ(header.gso_size, 100);
+  EXPECT_EQ(header.hdr_len, 74);
+  ASSERT_EQ(frame.size(), 74u + 230);
+  EXPECT_EQ(frame[18] << 8 | frame[19], 250);
+  complete_checksum(header, frame);
+  std::vector<u8> whole(frame.begin() + 22, frame.begin() + 54);  // pseudo-header
+  for (const int byte : {0, 0, 0, 250, 0, 0, 0, 6}) whole.push_back(static_cast<u8>(byte));
+  whole.insert(whole.end(), frame.begin() + 54, frame.end());
+  EXPECT_EQ(internet_sum(whole), 0xffff);
+  const auto next = tcp6_segment(1230, 100);
+  for (std::size_t bytes = 0; bytes < next.size(); ++bytes)
+    EXPECT_FALSE(join_tcp_segment(queue, std::span(next).first(bytes), both));
 }
 
 TEST_F(PortTest, QueuesAreBounded) {
@@ -302,7 +344,7 @@ TEST_F(PortTest, UserNetworkSaysWhichPortIsInUse) {
   ASSERT_EQ(::listen(taken.get(), 1), 0);
   ASSERT_EQ(::getsockname(taken.get(), reinterpret_cast<sockaddr*>(&address), &bytes), 0);
   const Publish publish{.host_port = ::ntohs(address.sin_port), .guest_port = 80};
-  const auto port = UserPort::create(*loop, {&publish, 1}, "");
+  const auto port = UserPort::create(*loop, {.publish = {publish}}, "");
   ASSERT_FALSE(port);
   EXPECT_EQ(port.error().message, "--publish: cannot listen on " + format_publish(publish) + ": Address already in use");
 }

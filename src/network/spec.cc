@@ -13,11 +13,11 @@ namespace doppel::network {
 
 namespace {
 
-std::optional<u16> port_number(std::string_view text) {
-  u16 number = 0;
-  const auto [rest, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (problem != std::errc{} || rest != text.data() + text.size() || number == 0) return std::nullopt;
-  return number;
+std::optional<u16> number(std::string_view text) {
+  u16 value = 0;
+  const auto [rest, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc{} || rest != text.data() + text.size() || value == 0) return std::nullopt;
+  return value;
 }
 
 Result<PortKind> parse_kind(std::string_view word) {
@@ -31,6 +31,11 @@ Result<> apply(NicSpec& nic, std::string_view key, std::string_view value) {
   if (value.empty()) return usage_error(fmt::format("--nic: '{}' needs a value, as in {}=…", key, key));
   if (key == "mac") {
     nic.mac = TRY(parse_mac(value));
+  } else if (key == "mtu") {
+    const auto mtu = number(value);
+    if (!mtu || *mtu < least_mtu || *mtu > most_mtu)
+      return usage_error(fmt::format("--nic: an MTU is {} to {} bytes, not '{}'", least_mtu, most_mtu, value));
+    nic.mtu = *mtu;
   } else if (key == "pcap") {
     nic.capture = value;
   } else if (key == "name" && nic.kind == PortKind::tap) {
@@ -105,14 +110,14 @@ Result<Publish> parse_publish(std::string_view text) {
   }
   const auto last = rest.rfind(':');
   if (last == std::string_view::npos) return wrong("lacks a port");
-  const auto guest = port_number(rest.substr(last + 1));
+  const auto guest = number(rest.substr(last + 1));
   rest = rest.substr(0, last);
   if (const auto colon = rest.rfind(':'); colon != std::string_view::npos) {
     const std::string address(rest.substr(0, colon));
     if (::inet_pton(AF_INET, address.c_str(), publish.address.data()) != 1) return wrong("has no IPv4 address");
     rest = rest.substr(colon + 1);
   }
-  const auto host = port_number(rest);
+  const auto host = number(rest);
   if (!guest || !host) return wrong("has a port that is not 1 to 65535");
   publish.guest_port = *guest;
   publish.host_port = *host;
@@ -122,6 +127,7 @@ Result<Publish> parse_publish(std::string_view text) {
 std::string describe(const NicSpec& nic) {
   std::string text(name_of(nic.kind));
   if (nic.mac) text += fmt::format(",mac={:02x}", fmt::join(*nic.mac, ":"));
+  if (nic.mtu != 0) text += fmt::format(",mtu={}", nic.mtu);
   return text;
 }
 

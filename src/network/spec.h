@@ -12,6 +12,9 @@
 
 namespace doppel::network {
 
+// IPv6 needs the least; the most is what libslirp takes, and fits into a frame.
+constexpr u16 least_mtu = 1280, most_mtu = 65'521;
+
 using MacAddress = std::array<u8, 6>;
 
 // A port of the host that leads into the guest.
@@ -26,13 +29,14 @@ enum class PortKind : u8 { none, user, tap, socket };
 struct NicSpec {
   PortKind kind = PortKind::none;
   std::optional<MacAddress> mac;
+  u16 mtu = 0;                   // what the card tells its driver; 0: nothing, which means 1500
   std::string device;            // tap: the name of the interface
   std::string path;              // socket
   std::string capture;           // pcap file, or empty
   std::vector<Publish> publish;  // user
 };
 
-// "none | user | tap,name=NAME | socket,path=PATH, each with [,mac=MAC] [,pcap=FILE]".
+// "none | user | tap,name=NAME | socket,path=PATH, each with [,mac=MAC] [,mtu=BYTES] [,pcap=FILE]".
 Result<NicSpec> parse_nic(std::string_view text);
 // "[ADDRESS:]HOSTPORT:GUESTPORT[/tcp|/udp]".
 Result<Publish> parse_publish(std::string_view text);

@@ -20,6 +20,7 @@ TEST(Nic, IsParsed) {
   check_nic("none", "none|||");
   check_nic("user", "user|||");
   check_nic("user,mac=52:54:00:12:34:56,pcap=a.pcap", "user,mac=52:54:00:12:34:56|||a.pcap");
+  check_nic("user,mtu=9000", "user,mtu=9000|||");
   check_nic("tap,name=tap0", "tap|tap0||");
   check_nic("socket,path=/run/a.sock", "socket||/run/a.sock|");
 }
@@ -31,6 +32,9 @@ TEST(Nic, MistakesAreNamed) {
   check_nic("socket", "--nic socket: say which with path=PATH");
   check_nic("user,name=tap0", "--nic: unknown setting 'name' of 'user'");
   check_nic("user,mac", "--nic: 'mac' needs a value, as in mac=…");
+  check_nic("user,mtu=1279", "--nic: an MTU is 1280 to 65521 bytes, not '1279'");
+  check_nic("user,mtu=65522", "--nic: an MTU is 1280 to 65521 bytes, not '65522'");
+  check_nic("user,mtu=big", "--nic: an MTU is 1280 to 65521 bytes, not 'big'");
   check_nic("user,", "--nic: '' needs a value, as in =…");
   for (const char* mac : {"52:54:00:12:34", "52:54:00:12:34:5g", "53:54:00:12:34:56", "00:00:00:00:00:00",
                           "52-54-00-12-34-56", "52:54:00:12:34:5:"}) {

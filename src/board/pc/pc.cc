@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "base/log.h"
 #include "board/pc/layout.h"
 #include "device/debug/debug_port.h"
@@ -18,6 +20,7 @@
 #include "device/virtio/console.h"
 #include "device/virtio/entropy.h"
 #include "device/virtio/net.h"
+#include "device/virtio/scsi.h"
 #include "device/virtio/share.h"
 #include "device/virtio/virtio_pci.h"
 #include "disk/contents.h"
@@ -42,6 +45,9 @@ CompletionPolicy completion_policy(const BoardContext& context) {
 
 Result<std::unique_ptr<disk::BlockImage>> open_image(const DiskSpec& disk, disk::IoEngine& engine) {
   if (!disk.contents.empty()) return std::make_unique<disk::Contents>(disk.path, disk.contents, engine);
+  std::error_code error;
+  if (disk.cdrom && std::filesystem::status(disk.path, error).type() == std::filesystem::file_type::not_found)
+    return fail(fmt::format("the CD-ROM image '{}' does not exist", disk.path));
   return disk::open_disk({.path = disk.path, .read_only = disk.read_only, .snapshot = disk.snapshot}, engine);
 }
 
@@ -193,14 +199,7 @@ Result<> Pc::add_virtio() {
   io_ = TRY(disk::IoEngine::create(
       context_.loop, context_.deterministic ? disk::IoEngine::Kind::immediate : disk::IoEngine::Kind::automatic));
 
-  for (std::size_t i = 0; i < spec_.disks.size(); ++i) {
-    const DiskSpec& disk = spec_.disks[i];
-    auto image = TRY(open_image(disk, *io_));
-    TRY(plug_virtio(std::make_unique<VirtioBlock>(
-        fmt::format("disk{}", i), dma_, policy, std::move(image),
-        VirtioBlock::Options{.serial = disk.serial.empty() ? fmt::format("doppel-{}", i) : disk.serial,
-                             .queues = spec_.cpus})));
-  }
+  TRY(add_disks(policy));
   for (const ShareSpec& share : spec_.shares) {
     auto server = TRY(p9::Server::create(share.path, share.read_only));
     TRY(plug_virtio(std::make_unique<VirtioShare>("share " + share.tag, dma_, policy, std::move(server), share.tag)));
@@ -209,12 +208,32 @@ Result<> Pc::add_virtio() {
     const network::NicSpec& nic = spec_.nics[i];
     ports_.push_back(TRY(network::open_port(context_.loop, nic)));
     TRY(plug_virtio(std::make_unique<VirtioNet>(fmt::format("net{}", i), dma_, policy, *ports_.back(),
-                                                nic.mac.value_or(mac_address(i)), spec_.cpus)));
+                                                nic.mac.value_or(mac_address(i)), spec_.cpus, nic.mtu)));
   }
   TRY(plug_virtio(std::make_unique<VirtioEntropy>("entropy", dma_, policy, *entropy_)));
   auto console = std::make_unique<VirtioConsole>("console", dma_, policy);
   if (spec_.console == ConsoleKind::virtio) console_ = console.get();
   return plug_virtio(std::move(console));
+}
+
+// Each virtio disk in a slot of its own; one SCSI host behind them, if any disk wants it.
+Result<> Pc::add_disks(const CompletionPolicy& policy) {
+  std::vector<std::unique_ptr<scsi::LogicalUnit>> units;
+  for (std::size_t i = 0; i < spec_.disks.size(); ++i) {
+    const DiskSpec& disk = spec_.disks[i];
+    auto image = TRY(open_image(disk, *io_));
+    const std::string serial = disk.serial.empty() ? fmt::format("doppel-{}", i) : disk.serial;
+    if (disk.bus == DiskBus::scsi) {
+      const auto kind = disk.cdrom ? scsi::LogicalUnit::Kind::cdrom : scsi::LogicalUnit::Kind::disk;
+      units.push_back(std::make_unique<scsi::LogicalUnit>(kind, std::move(image), serial));
+    } else {
+      TRY(plug_virtio(std::make_unique<VirtioBlock>(fmt::format("disk{}", i), dma_, policy, std::move(image),
+                                                    VirtioBlock::Options{.serial = serial, .queues = spec_.cpus})));
+    }
+  }
+  if (units.empty()) return {};
+  return plug_virtio(
+      std::make_unique<VirtioScsi>("scsi", dma_, policy, std::move(units), VirtioScsi::Options{.queues = spec_.cpus}));
 }
 
 Result<> Pc::map_ports(u64 base, u64 size, IoHandler& handler, std::string_view name) {

@@ -57,6 +57,7 @@ class Pc final : public Board {
   Result<> map_ports(u64 base, u64 size, IoHandler& handler, std::string_view name);
   Result<> plug(unsigned slot, unsigned function, PciFunction& device);
   Result<> plug_virtio(std::unique_ptr<VirtioDevice> device);
+  Result<> add_disks(const CompletionPolicy& policy);
   // An ISA interrupt, as a device of that name drives it: an input of the 8259s and one of the I/O APIC.
   IrqLine isa(unsigned irq, std::string_view name);
   std::vector<firmware::MemoryMapEntry> memory_map() const;

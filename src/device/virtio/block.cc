@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "device/image_operation.h"
 
 namespace doppel {
 
@@ -73,19 +74,11 @@ std::vector<u16> queue_sizes(const VirtioBlock::Options& options) {
 
 }  // namespace
 
-// What the image has to do for a request, one after another.
-struct VirtioBlock::Operation {
-  enum class Kind : u8 { read, write, flush, discard, zeroes } kind;
-  u64 offset = 0;
-  u64 bytes = 0;
-  bool may_unmap = false;
-};
-
 struct VirtioBlock::Request {
   unsigned queue = 0;
   Virtqueue::Chain chain;
   std::vector<iovec> buffers;
-  std::vector<Operation> operations;
+  std::vector<ImageOperation> operations;  // one after another
   std::size_t next = 0;
 };
 
@@ -151,7 +144,7 @@ u8 VirtioBlock::parse(Request& request) const {
   switch (header.type) {
     case type_in: return parse_transfer(request, header.sector, false);
     case type_out: return parse_transfer(request, header.sector, true);
-    case type_flush: request.operations = {{.kind = Operation::Kind::flush}}; return status_pending;
+    case type_flush: request.operations = {{.kind = ImageOperation::Kind::flush}}; return status_pending;
     case type_get_id: {
       if (request.chain.writable_bytes != id_bytes + 1) return status_io_error;
       char id[id_bytes] = {};
@@ -176,17 +169,11 @@ u8 VirtioBlock::parse_transfer(Request& request, u64 sector, bool write) const {
   if (bytes % sector_bytes != 0 || !in_disk(sector, bytes / sector_bytes) || (write && image_->read_only()))
     return status_io_error;
   if (bytes == 0) return status_ok;
-  u64 before = skip, left = bytes;
-  for (const auto& piece : write ? request.chain.readable : request.chain.writable) {
-    const u64 from = std::min<u64>(before, piece.size());
-    const u64 part = std::min<u64>(left, piece.size() - from);
-    if (part != 0) request.buffers.push_back({.iov_base = piece.data() + from, .iov_len = part});
-    before -= from;
-    left -= part;
-  }
-  request.operations.push_back(
-      {.kind = write ? Operation::Kind::write : Operation::Kind::read, .offset = sector * sector_bytes, .bytes = bytes});
-  if (write && !negotiated(feature_flush)) request.operations.push_back({.kind = Operation::Kind::flush});
+  request.buffers = cut_buffers(write ? request.chain.readable : request.chain.writable, skip, bytes);
+  request.operations.push_back({.kind = write ? ImageOperation::Kind::write : ImageOperation::Kind::read,
+                                .offset = sector * sector_bytes,
+                                .bytes = bytes});
+  if (write && !negotiated(feature_flush)) request.operations.push_back({.kind = ImageOperation::Kind::flush});
   return status_pending;
 }
 
@@ -199,32 +186,20 @@ u8 VirtioBlock::parse_ranges(Request& request, bool zeroes) const {
     request.chain.read(at, &range, sizeof range);
     if ((range.flags & ~(zeroes ? unmap_flag : 0u)) != 0) return status_unsupported;  // §5.2.6.2
     if (range.sectors > max_range_sectors || !in_disk(range.sector, range.sectors)) return status_io_error;
-    request.operations.push_back({.kind = zeroes ? Operation::Kind::zeroes : Operation::Kind::discard,
+    request.operations.push_back({.kind = zeroes ? ImageOperation::Kind::zeroes : ImageOperation::Kind::discard,
                                   .offset = range.sector * sector_bytes,
                                   .bytes = range.sectors * sector_bytes,
                                   .may_unmap = (range.flags & unmap_flag) != 0});
   }
-  if (!negotiated(feature_flush)) request.operations.push_back({.kind = Operation::Kind::flush});
+  if (!negotiated(feature_flush)) request.operations.push_back({.kind = ImageOperation::Kind::flush});
   return status_pending;
-}
-
-void VirtioBlock::submit(Request& request, disk::Completion done) {
-  const Operation& operation = request.operations[request.next];
-  switch (operation.kind) {
-    case Operation::Kind::read: return image_->read(operation.offset, request.buffers, std::move(done));
-    case Operation::Kind::write: return image_->write(operation.offset, request.buffers, std::move(done));
-    case Operation::Kind::flush: return image_->flush(std::move(done));
-    case Operation::Kind::discard: return image_->discard(operation.offset, operation.bytes, std::move(done));
-    case Operation::Kind::zeroes:
-      return image_->write_zeroes(operation.offset, operation.bytes, operation.may_unmap, std::move(done));
-  }
 }
 
 // The completion touches nothing that is locked, so the image may be drained here.
 void VirtioBlock::run_to_end(Request& request) {
   int failed = 0;
   for (; request.next < request.operations.size() && failed == 0; ++request.next) {
-    submit(request, [&failed](int error) { failed = error; });
+    submit(*image_, request.operations[request.next], request.buffers, [&failed](int error) { failed = error; });
     image_->drain();
   }
   if (failed != 0) report(failed);
@@ -238,7 +213,7 @@ void VirtioBlock::report(int error) {
 }
 
 void VirtioBlock::start_next(const RequestPtr& request) {
-  submit(*request, [this, request](int error) {
+  submit(*image_, request->operations[request->next], request->buffers, [this, request](int error) {
     const std::lock_guard lock(mutex());
     if (error == 0 && ++request->next < request->operations.size()) return start_next(request);
     if (error != 0) report(error);

@@ -39,7 +39,6 @@ class VirtioBlock final : public VirtioDevice {
 
  private:
   struct Request;
-  struct Operation;
   using RequestPtr = std::shared_ptr<Request>;
 
   void fill_config(const Options& options);
@@ -50,7 +49,6 @@ class VirtioBlock final : public VirtioDevice {
   bool in_disk(u64 sector, u64 sectors) const;
   void run_to_end(Request& request);
   void start_next(const RequestPtr& request);
-  void submit(Request& request, disk::Completion done);
   void complete(Request& request, u8 status);
   void report(int error);
 

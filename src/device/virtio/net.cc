@@ -18,7 +18,7 @@ namespace {
 
 constexpr u64 bit(unsigned number) { return u64{1} << number; }
 constexpr u64 feature_checksum = bit(0), feature_guest_checksum = bit(1), feature_control_offloads = bit(2),
-              feature_mac = bit(5), feature_guest_tso4 = bit(7), feature_guest_tso6 = bit(8),
+              feature_mtu = bit(3), feature_mac = bit(5), feature_guest_tso4 = bit(7), feature_guest_tso6 = bit(8),
               feature_guest_ecn = bit(9), feature_host_tso4 = bit(11), feature_host_tso6 = bit(12),
               feature_host_ecn = bit(13), feature_mergeable = bit(15), feature_status = bit(16),
               feature_control = bit(17), feature_control_rx = bit(18), feature_control_vlan = bit(19),
@@ -28,6 +28,7 @@ constexpr u64 guest_offloads = feature_guest_checksum | feature_guest_tso4 | fea
 constexpr u16 ring_size = 256, control_size = 64;
 constexpr u64 header_bytes = 12;  // with num_buffers
 constexpr u64 longest_command = 64 * 1024;
+constexpr std::size_t mtu_offset = 10;
 constexpr u8 link_bit = 1, announce_bit = 2;
 
 std::vector<u16> queue_sizes(unsigned pairs) {
@@ -45,13 +46,14 @@ u64 offload_bits(const network::Offloads& offloads, u64 checksum, u64 tso4, u64 
 }  // namespace
 
 VirtioNet::VirtioNet(std::string name, Dma dma, const CompletionPolicy& policy, network::Port& port,
-                     const MacAddress& mac, unsigned pairs)
+                     const MacAddress& mac, unsigned pairs, u16 mtu)
     : VirtioDevice(std::move(name), virtio::type_network, dma, policy, queue_sizes(pairs)),
       port_(port),
       pairs_(pairs),
       factory_mac_(mac) {
   std::ranges::copy(mac, config_.begin());
   config_[8] = static_cast<u8>(pairs);
+  std::memcpy(config_.data() + mtu_offset, &mtu, sizeof mtu);
   set_link();
   port_.set_receiver(this);
 }
@@ -68,7 +70,14 @@ u64 VirtioNet::features() const {
   const u64 receive = offload_bits(port_.gives(), feature_guest_checksum, feature_guest_tso4, feature_guest_tso6,
                                    feature_guest_ecn);
   if (receive != 0) all |= receive | feature_control_offloads;
+  if (mtu() != 0) all |= feature_mtu;
   return pairs_ > 1 ? all | feature_pairs : all;
+}
+
+u16 VirtioNet::mtu() const {
+  u16 mtu = 0;
+  std::memcpy(&mtu, config_.data() + mtu_offset, sizeof mtu);
+  return mtu;
 }
 
 unsigned VirtioNet::control_queue() const { return negotiated(feature_pairs) ? 2 * pairs_ : 2; }

@@ -18,9 +18,9 @@ class VirtioNet final : public VirtioDevice, private network::Port::Receiver {
   using MacAddress = std::array<u8, 6>;
   static constexpr unsigned max_pairs = 8;
 
-  // The port must outlive the device.
+  // The port must outlive the device. `mtu`: what the driver is advised to use; 0: nothing is said.
   VirtioNet(std::string name, Dma dma, const CompletionPolicy& policy, network::Port& port, const MacAddress& mac,
-            unsigned pairs = 1);
+            unsigned pairs = 1, u16 mtu = 0);
   ~VirtioNet() override;
 
   // Any thread, after the port's link went up or down.
@@ -50,6 +50,7 @@ class VirtioNet final : public VirtioDevice, private network::Port::Receiver {
   void allow_offloads(u64 features);
   void set_link();
   unsigned control_queue() const;
+  u16 mtu() const;
 
   network::Port& port_;
   const unsigned pairs_;

@@ -82,6 +82,18 @@ TEST_F(NetTest, Configuration) {
   EXPECT_EQ(driver.read(0x1000, 1), 2u);
 }
 
+TEST_F(NetTest, AdvisesAnMtu) {
+  EXPECT_EQ(driver.read(0x200a, 2), 0u);
+  TestPort other;
+  VirtioMachine with;
+  with.plug([&](VirtioMachine& m) {
+    return std::make_unique<VirtioNet>("net", m.dma(), m.policy(), other, VirtioNet::MacAddress{2}, 1, 9000);
+  });
+  VirtioDriver its(with);
+  EXPECT_EQ(its.offered() & 8, 8u);
+  EXPECT_EQ(its.read(0x200a, 2), 9000u);
+}
+
 TEST_F(NetTest, Sends) {
   ASSERT_TRUE(driver.start(VirtioDriver::default_features));
   check_send(12 + 60, "60:22 ");

@@ -20,7 +20,7 @@ namespace doppel {
 
 namespace virtio {
 // Device types, §5.
-constexpr u16 type_network = 1, type_block = 2, type_console = 3, type_entropy = 4, type_9p = 9;
+constexpr u16 type_network = 1, type_block = 2, type_console = 3, type_entropy = 4, type_scsi = 8, type_9p = 9;
 // Device status, §2.1.
 constexpr u8 status_acknowledge = 1, status_driver = 2, status_driver_ok = 4, status_features_ok = 8;
 constexpr u8 status_needs_reset = 64, status_failed = 128;

@@ -69,7 +69,8 @@ const Field* field_at(u64 offset) {
 u32 class_of(u16 type) {
   switch (type) {
     case virtio::type_network: return 0x020000;
-    case virtio::type_block: return 0x010000;
+    case virtio::type_block:
+    case virtio::type_scsi: return 0x010000;
     case virtio::type_console: return 0x078000;
     default: return 0x00ff00;
   }

@@ -17,6 +17,7 @@
 #include "network/checksum.h"
 #include "network/frame_queue.h"
 #include "network/user/coalesce.h"
+#include "network/user/reassembly.h"
 
 namespace doppel::network {
 
@@ -40,7 +41,7 @@ class Nat {
   ~Nat() {
     if (slirp_ != nullptr) slirp_cleanup(slirp_);
   }
-  Result<> start(std::span<const Publish> publish);
+  Result<> start(const UserNetwork& network);
   void run();
 
  private:
@@ -55,7 +56,8 @@ class Nat {
   Slirp* slirp_ = nullptr;
   FrameQueue to_guest_;
   FrameBatch from_guest_;
-  bool join_ = false;  // the guest takes long TCP segments
+  Reassembly reassembly_;
+  Offloads joins_;  // the long TCP segments that the guest takes
   std::vector<pollfd> polled_;
   std::vector<std::unique_ptr<Timer>> timers_;
 };
@@ -65,7 +67,7 @@ const SlirpCb Nat::callbacks = [] {
   calls.send_packet = [](const void* frame, size_t bytes, void* opaque) -> ssize_t {
     Nat& nat = of(opaque);
     const std::span its(static_cast<const u8*>(frame), bytes);
-    if (bytes > max_frame_bytes || (nat.join_ && join_tcp_segment(nat.to_guest_, its)))
+    if (bytes > max_frame_bytes || (join_tcp_segment(nat.to_guest_, its, nat.joins_)))
       return static_cast<ssize_t>(bytes);
     PacketHeader header;
     header.flags = PacketHeader::data_valid;  // libslirp computed it, and it came through no wire
@@ -88,7 +90,7 @@ const SlirpCb Nat::callbacks = [] {
   return calls;
 }();
 
-Result<> Nat::start(std::span<const Publish> publish) {
+Result<> Nat::start(const UserNetwork& network) {
   SlirpConfig config{};
   config.version = 4;
   config.in_enabled = config.in6_enabled = true;
@@ -101,9 +103,10 @@ Result<> Nat::start(std::span<const Publish> publish) {
   ::inet_pton(AF_INET6, "fec0::2", &config.vhost6);
   ::inet_pton(AF_INET6, "fec0::3", &config.vnameserver6);
   config.vprefix_len = 64;
+  config.if_mtu = config.if_mru = network.mtu;
   slirp_ = slirp_new(&config, &callbacks, this);
   if (slirp_ == nullptr) return fail("cannot start libslirp");
-  for (const Publish& port : publish) {
+  for (const Publish& port : network.publish) {
     in_addr host{}, guest{};
     std::memcpy(&host, port.address.data(), sizeof host);
     if (slirp_add_hostfwd(slirp_, port.udp, host, port.host_port, guest, port.guest_port) != 0)
@@ -117,10 +120,13 @@ bool Nat::take_frames() {
   if (from_guest_.read(socket_) < 0) return false;
   for (; !from_guest_.empty(); from_guest_.pop()) {
     const auto [header, frame] = from_guest_.front();
-    if (frame.empty()) join_ = header.gso_type == PacketHeader::gso_tcp4;
+    if (frame.empty()) {
+      joins_.tso4 = (header.gso_type & PacketHeader::gso_tcp4) != 0;
+      joins_.tso6 = (header.gso_type & PacketHeader::gso_tcp6) != 0;
+    }
     if (frame.size() < min_frame_bytes || !checksum_fits(header, frame.size())) continue;
     complete_checksum(header, frame);
-    slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+    if (const auto whole = reassembly_.pass(frame)) slirp_input(slirp_, whole->data(), static_cast<int>(whole->size()));
   }
   return true;
 }
@@ -186,13 +192,16 @@ void Nat::run() {
 }  // namespace
 
 int run_user_process(int socket) {
-  std::vector<u8> request(1 + sizeof(Publish) * most_published);
+  u32 mtu = 0;
+  std::vector<u8> request(sizeof mtu + sizeof(Publish) * most_published);
   const ssize_t got = ::recv(socket, request.data(), request.size(), 0);
-  if (got < 1) return 1;
-  std::vector<Publish> publish((static_cast<std::size_t>(got) - 1) / sizeof(Publish));
-  if (!publish.empty()) std::memcpy(publish.data(), request.data() + 1, publish.size() * sizeof(Publish));
+  if (got < static_cast<ssize_t>(sizeof mtu)) return 1;
+  std::memcpy(&mtu, request.data(), sizeof mtu);
+  UserNetwork network{.mtu = static_cast<u16>(mtu), .publish = {}};
+  network.publish.resize((static_cast<std::size_t>(got) - sizeof mtu) / sizeof(Publish));
+  std::memcpy(network.publish.data(), request.data() + sizeof mtu, network.publish.size() * sizeof(Publish));
   Nat nat(socket);
-  auto started = nat.start(publish);
+  auto started = nat.start(network);
   if (started) started = confine_user_process();
   const std::string answer = started ? " " : " " + started.error().message;
   if (::send(socket, answer.data(), answer.size(), MSG_NOSIGNAL) < 0 || !started) return 1;

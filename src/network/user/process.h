@@ -1,15 +1,15 @@
 // User-mode networking: the process that speaks for the guest (NAT, DHCP, DNS, by libslirp). It is started afresh, so that
 // it maps nothing of its parent, is confined before it reads the first frame, and dies with its parent.
 //
-// Its socket, SOCK_SEQPACKET, is descriptor 3. First packet: what to publish, an array of Publish, with one byte before
-// it. Answer: "" with one byte before it, or what went wrong. Then frames, each behind its PacketHeader; a header without a frame says
-// in gso_type whether the guest takes long TCP segments.
+// Its socket, SOCK_SEQPACKET, is descriptor 3. First packet: a u32, the MTU (0: Ethernet's), then what to publish, an array
+// of Publish. Answer: "" with one byte before it, or what went wrong. Then frames, each behind its PacketHeader; a header
+// without a frame says in the bits of gso_type (TCP over IPv4, IPv6) which long segments the guest takes.
 #pragma once
 
 #include <sys/types.h>
 
-#include <span>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -26,9 +26,14 @@ struct UserProcess {
   Fd socket;
 };
 
+struct UserNetwork {
+  u16 mtu = 0;
+  std::vector<Publish> publish;
+};
+
 // Starts the process and waits for its answer. `program` is this one, or another whose main() calls run_user_process();
 // empty: the process is a fork that runs nothing else (for tests).
-Result<UserProcess> start_user_process(std::span<const Publish> publish, const std::string& program = "/proc/self/exe");
+Result<UserProcess> start_user_process(const UserNetwork& network, const std::string& program = "/proc/self/exe");
 // The process itself. Returns its exit status.
 int run_user_process(int socket);
 // No way back: from here on only what a NAT needs. Reading the resolver's configuration is left.

@@ -39,9 +39,12 @@ namespace {
   ::_exit(127);
 }
 
-Result<> exchange(int socket, std::span<const Publish> publish) {
-  std::vector<u8> request(1 + publish.size_bytes());
-  if (!publish.empty()) std::memcpy(request.data() + 1, publish.data(), publish.size_bytes());
+Result<> exchange(int socket, const UserNetwork& network) {
+  const u32 mtu = network.mtu;
+  const std::size_t bytes = network.publish.size() * sizeof(Publish);
+  std::vector<u8> request(sizeof mtu + bytes);
+  std::memcpy(request.data(), &mtu, sizeof mtu);
+  std::memcpy(request.data() + sizeof mtu, network.publish.data(), bytes);
   if (::send(socket, request.data(), request.size(), MSG_NOSIGNAL) < 0) return fail_errno("cannot start the network");
   std::array<char, 512> answer{};
   ssize_t got;
@@ -54,8 +57,8 @@ Result<> exchange(int socket, std::span<const Publish> publish) {
 
 }  // namespace
 
-Result<UserProcess> start_user_process(std::span<const Publish> publish, const std::string& program) {
-  if (publish.size() > most_published) return usage_error("--publish: at most 256 ports");
+Result<UserProcess> start_user_process(const UserNetwork& network, const std::string& program) {
+  if (network.publish.size() > most_published) return usage_error("--publish: at most 256 ports");
   int pair[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return fail_errno("cannot make a socket");
   Fd ours(pair[0]), theirs(pair[1]);
@@ -73,7 +76,7 @@ Result<UserProcess> start_user_process(std::span<const Publish> publish, const s
   }
   theirs.reset();
   UserProcess process{pid, std::move(ours)};
-  if (auto started = exchange(process.socket.get(), publish); !started) {
+  if (auto started = exchange(process.socket.get(), network); !started) {
     ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
     return std::unexpected(std::move(started.error()));

@@ -15,15 +15,16 @@ namespace {
 // The process is not trusted with more than it is there for.
 bool plausible(const PacketHeader& header, std::size_t frame_bytes) {
   if (header.gso_type == PacketHeader::gso_none) return (header.flags & ~PacketHeader::data_valid) == 0;
-  return header.gso_type == PacketHeader::gso_tcp4 && header.flags == PacketHeader::needs_checksum &&
-         checksum_fits(header, frame_bytes) && header.gso_size != 0 && header.hdr_len < frame_bytes;
+  const bool known = header.gso_type == PacketHeader::gso_tcp4 || header.gso_type == PacketHeader::gso_tcp6;
+  return known && header.flags == PacketHeader::needs_checksum && checksum_fits(header, frame_bytes) &&
+         header.gso_size != 0 && header.hdr_len < frame_bytes;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<UserPort>> UserPort::create(EventLoop& loop, std::span<const Publish> publish,
+Result<std::unique_ptr<UserPort>> UserPort::create(EventLoop& loop, const UserNetwork& network,
                                                    const std::string& program) {
-  std::unique_ptr<UserPort> port(new UserPort(loop, TRY(start_user_process(publish, program))));
+  std::unique_ptr<UserPort> port(new UserPort(loop, TRY(start_user_process(network, program))));
   port->watched_ = EPOLLIN;
   TRY(loop.watch(port->process_.socket.get(), EPOLLIN, [p = port.get()](u32 events) { p->on_events(events); }));
   return port;
@@ -42,7 +43,8 @@ void UserPort::send(const PacketHeader& header, std::span<const u8> frame) {
 
 void UserPort::allow(const Offloads& offloads) {
   PacketHeader header;
-  if (offloads.checksum && offloads.tso4) header.gso_type = PacketHeader::gso_tcp4;
+  if (offloads.checksum && offloads.tso4) header.gso_type |= PacketHeader::gso_tcp4;
+  if (offloads.checksum && offloads.tso6) header.gso_type |= PacketHeader::gso_tcp6;
   send(header, {});
   flush();
 }

@@ -13,13 +13,13 @@ namespace doppel::network {
 
 class UserPort final : public Port {
  public:
-  static Result<std::unique_ptr<UserPort>> create(EventLoop& loop, std::span<const Publish> publish,
+  static Result<std::unique_ptr<UserPort>> create(EventLoop& loop, const UserNetwork& network,
                                                   const std::string& program = "/proc/self/exe");
   ~UserPort() override;
 
   bool link_up() const override { return up_; }
   Offloads takes() const override { return {.checksum = true, .tso4 = true, .tso6 = true}; }
-  Offloads gives() const override { return {.checksum = true, .tso4 = true}; }
+  Offloads gives() const override { return takes(); }
   void allow(const Offloads& offloads) override;
   void send(const PacketHeader& header, std::span<const u8> frame) override;
   void flush() override;
