@@ -1,18 +1,25 @@
-// Opens a disk as the user named it: picks the format, applies read-only and snapshot.
+// Opens a disk as the user named it: finds the format, opens the files behind it, applies read-only and snapshot.
+//
+// A file's first bytes never decide how it is read: the guest of a raw disk writes them, and one that wrote a qcow2 header
+// naming a file of the host as its backing file would be given that file. So the format is what the user or the image above
+// says, else what the file's name says (*.qcow2), else raw; and a raw file that begins like an image of another format is
+// refused until the format is named.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "disk/block_image.h"
 #include "disk/io_engine.h"
+#include "disk/qcow2/image.h"
 
 namespace doppel::disk {
 
-struct DiskOptions {
-  enum class Format { automatic, raw };
+enum class Format : u8 { automatic, raw, qcow2 };
 
+struct DiskOptions {
   std::string path;
   Format format = Format::automatic;
   bool read_only = false;
@@ -21,5 +28,25 @@ struct DiskOptions {
 
 // Errors are for the user: one line that names the disk and says what to do.
 Result<std::unique_ptr<BlockImage>> open_disk(const DiskOptions& options, IoEngine& engine);
+
+// "raw", "qcow2"; an error names what there is.
+Result<Format> parse_format(std::string_view text);
+std::string_view format_name(Format format);
+// The format of a file by the rule above; never automatic.
+Result<Format> find_format(const std::string& path, Format named);
+
+// A qcow2 image, with its backing files opened for reading unless `alone`; the first of them for writing if `commit`.
+struct ImageOptions {
+  bool read_only = false;
+  bool alone = false;
+  bool commit = false;
+  qcow2::Image::Purpose purpose = qcow2::Image::Purpose::use;
+};
+Result<std::unique_ptr<qcow2::Image>> open_qcow2(const std::string& path, const ImageOptions& options, IoEngine& engine);
+// What an image's backing file is called from here.
+Result<std::string> backing_path(const qcow2::Image& image);
+// A backing file of `image`, as its header has it or as another header would: opened with all that lies behind it.
+Result<std::unique_ptr<BlockImage>> open_backing(const std::string& path, const std::string& format, bool read_only,
+                                                 IoEngine& engine);
 
 }  // namespace doppel::disk
