@@ -64,8 +64,8 @@ TEST(Cli, MistakesInArguments) {
                 "--save-at needs --clock instructions: only then is an instruction count a point in time");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");
   check_refused("run --wings", 2, "unknown argument '--wings' (see doppel --help)");
-  check_refused("fly", 2, "unknown command 'fly': use run, machine or image (see doppel --help)");
-  check_refused("", 2, "a command is missing: run, machine or image (see doppel --help)");
+  check_refused("fly", 2, "unknown command 'fly': use run, machine, image or disk (see doppel --help)");
+  check_refused("", 2, "a command is missing: run, machine, image or disk (see doppel --help)");
 }
 
 TEST(Cli, FailuresOfTheHost) {

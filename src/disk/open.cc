@@ -103,14 +103,16 @@ Result<Format> find_format(const std::string& path, Format named) {
       fmt::format("disk '{}' is a {} image; convert it with: doppel disk convert '{}' disk.qcow2", path, like, path));
 }
 
-Result<std::string> backing_path(const qcow2::Image& image) {
-  std::string_view name = image.header().backing_name;
+Result<std::string> backing_path(const std::string& image, std::string_view name) {
   if (name.starts_with("json:") || name.find("://") != std::string_view::npos) {
-    return fail(
-        fmt::format("disk '{}' names its backing file by a protocol ('{}'); only files are known", image.path(), name));
+    return fail(fmt::format("disk '{}' names its backing file by a protocol ('{}'); only files are known", image, name));
   }
   if (name.starts_with("file:")) name.remove_prefix(5);
-  return (std::filesystem::path(image.path()).parent_path() / name).string();
+  return (std::filesystem::path(image).parent_path() / name).string();
+}
+
+Result<std::string> backing_path(const qcow2::Image& image) {
+  return backing_path(image.path(), image.header().backing_name);
 }
 
 Result<std::unique_ptr<qcow2::Image>> open_qcow2(const std::string& path, const ImageOptions& options,
@@ -119,10 +121,11 @@ Result<std::unique_ptr<qcow2::Image>> open_qcow2(const std::string& path, const 
   return open_with_chain(path, options, engine, chain);
 }
 
-Result<std::unique_ptr<BlockImage>> open_backing(const std::string& path, const std::string& format, bool read_only,
+Result<std::unique_ptr<BlockImage>> open_backing(const std::string& image, const std::string& path, Format format,
                                                  IoEngine& engine) {
   Chain chain;
-  return open_file_as(path, format.empty() ? Format::automatic : TRY(parse_format(format)), read_only, engine, chain);
+  TRY(chain.enter(image));
+  return open_file_as(path, format, true, engine, chain);
 }
 
 Result<std::unique_ptr<BlockImage>> open_disk(const DiskOptions& options, IoEngine& engine) {

@@ -45,8 +45,9 @@ struct ImageOptions {
 Result<std::unique_ptr<qcow2::Image>> open_qcow2(const std::string& path, const ImageOptions& options, IoEngine& engine);
 // What an image's backing file is called from here.
 Result<std::string> backing_path(const qcow2::Image& image);
-// A backing file of `image`, as its header has it or as another header would: opened with all that lies behind it.
-Result<std::unique_ptr<BlockImage>> open_backing(const std::string& path, const std::string& format, bool read_only,
+Result<std::string> backing_path(const std::string& image, std::string_view name);
+// A file for reading with all that lies behind it, which `image` (a path) must not be.
+Result<std::unique_ptr<BlockImage>> open_backing(const std::string& image, const std::string& path, Format format,
                                                  IoEngine& engine);
 
 }  // namespace doppel::disk

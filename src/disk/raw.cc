@@ -14,6 +14,7 @@
 #include <bit>
 #include <cerrno>
 
+#include "base/bits.h"
 #include "base/units.h"
 #include "disk/buffers.h"
 #include "disk/host_file.h"
@@ -140,6 +141,17 @@ void RawImage::resize(u64 bytes, Completion done) {
   if (::ftruncate(fd_.get(), static_cast<off_t>(bytes)) != 0) return engine_.complete(errno, std::move(done));
   size_bytes_ = bytes;
   engine_.complete(0, std::move(done));
+}
+
+// A host that knows no holes has only data.
+RawImage::Stretch RawImage::run_at(u64 offset, u64 most) const {
+  const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return {most, errno == ENXIO};
+  if (static_cast<u64>(data) > offset)
+    return {std::min(most, align_down(static_cast<u64>(data), sector_bytes) - offset), true};
+  const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_HOLE);
+  if (hole <= static_cast<off_t>(offset)) return {most, false};
+  return {std::min(most, align_up(static_cast<u64>(hole), sector_bytes) - offset), false};
 }
 
 void RawImage::state(state::Archive& archive) {

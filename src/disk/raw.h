@@ -29,6 +29,12 @@ class RawImage final : public BlockImage {
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
   void resize(u64 bytes, Completion done) override;
+  // How many bytes from `offset` on, at most `most`, are data, or a hole.
+  struct Stretch {
+    u64 bytes;
+    bool hole;
+  };
+  Stretch run_at(u64 offset, u64 most) const;
   void drain() override { engine_.drain(); }
   void cancel() override { engine_.cancel(); }
   void state(state::Archive& archive) override;
