@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "device/device.h"
 #include "device/serial/character_port.h"
+#include "disk/format.h"
 #include "engine/vcpu.h"
 #include "memory/bus.h"
 #include "memory/physical_memory.h"
@@ -25,7 +26,9 @@ struct DiskSpec {
   std::string path;
   bool snapshot = false;  // writes go to memory and are forgotten
   bool read_only = false;
-  std::string serial{};    // what the guest sees; empty: by the disk's place
+  std::string serial{};  // what the guest sees; empty: by the disk's place
+  disk::Format format = disk::Format::automatic;
+  std::string base{};      // not empty: the disk is an overlay of this raw image, and made if it does not exist
   std::string contents{};  // instead of a file: a read-only disk of these bytes, for which `path` is a name only
 };
 

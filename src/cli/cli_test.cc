@@ -54,9 +54,9 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --publish 80:80", 2, "--publish needs --nic user");
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
-  check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");
+  check_refused("run --kernel x --disk a,format=vdi", 2, "--disk: unknown format 'vdi': use raw or qcow2");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=raw, snapshot, readonly or serial=");
+                "--disk: unknown setting 'fast': use format=, snapshot, readonly or serial=");
   check_refused("run --kernel x --trace all", 2,
                 "unknown trace 'all': use instructions, exceptions, io, mmio or interrupts, joined with +");
   check_refused("run --kernel x --serial tcp", 2, "--serial: unknown connection 'tcp': use stdio, none or file:PATH");
@@ -71,7 +71,7 @@ TEST(Cli, MistakesInArguments) {
 TEST(Cli, FailuresOfTheHost) {
   check_refused("run --kernel /nonexistent", 1, "cannot open '/nonexistent': No such file or directory");
   check_refused("run --kernel /etc/passwd --disk /nonexistent", 1,
-                "disk '/nonexistent' does not exist; create one with: truncate -s 8G '/nonexistent'");
+                "disk '/nonexistent' does not exist; create one with: doppel disk create '/nonexistent' 8G");
   check_refused("run --load /etc/passwd", 1, "'/etc/passwd' is not a saved machine");
   check_refused("run --kernel x --trace io,/nonexistent/t", 1,
                 "cannot create the trace file '/nonexistent/t': No such file or directory");

@@ -29,9 +29,9 @@ struct MachineOptions {
   Result<> add_seed(BoardSpec& board) const;
 };
 
-// "NAME[,overlay=FILE]": the image's disk goes before the others, and its kernel boots unless another was given.
+// "NAME[,overlay=FILE]": the image's disk, or its overlay, goes before the others, and its kernel boots unless another was given.
 Result<> add_image(std::string_view text, BoardSpec& board);
-// "FILE[,format=raw][,snapshot][,readonly][,serial=TEXT]".
+// "FILE[,format=raw|qcow2][,snapshot][,readonly][,serial=TEXT]".
 Result<DiskSpec> parse_disk(std::string_view text);
 // "PATH:TAG[:ro]"; the path may hold colons.
 Result<ShareSpec> parse_share(std::string_view text);

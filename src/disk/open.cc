@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <string_view>
 
+#include "disk/new_file.h"
 #include "disk/overlay.h"
+#include "disk/qcow2/create.h"
 #include "disk/raw.h"
 
 namespace doppel::disk {
@@ -128,9 +130,35 @@ Result<std::unique_ptr<BlockImage>> open_backing(const std::string& image, const
   return open_file_as(path, format, true, engine, chain);
 }
 
+namespace {
+
+// Makes the overlay if need be. One that was made of another image is refused: it would show the wrong disk.
+Result<> prepare_overlay(const DiskOptions& options, IoEngine& engine) {
+  const std::string base = std::filesystem::absolute(options.base).string();
+  struct stat info{};
+  if (::stat(options.path.c_str(), &info) == 0) {
+    const auto image = TRY(qcow2::Image::open(options.path, true, qcow2::Image::Purpose::inspect, engine));
+    std::error_code ignored;
+    const std::string behind = image->header().backing_name.empty() ? "" : TRY(backing_path(*image));
+    if (std::filesystem::equivalent(behind, base, ignored)) return {};
+    return fail(
+        fmt::format("disk '{}' is no overlay of '{}' but of '{}'; give another name", options.path, base, behind));
+  }
+  const auto raw = TRY(RawImage::open(base, true, engine));
+  const std::string bytes = TRY(qcow2::new_image(
+      {.size_bytes = raw->size_bytes(), .backing_name = base, .backing_format = std::string(format_name(Format::raw))}));
+  auto file = TRY(NewFile::create(options.path));
+  TRY(write_all(file.fd(), {reinterpret_cast<const u8*>(bytes.data()), bytes.size()}));
+  return file.publish();
+}
+
+}  // namespace
+
 Result<std::unique_ptr<BlockImage>> open_disk(const DiskOptions& options, IoEngine& engine) {
   Chain chain;
-  auto image = TRY(open_file_as(options.path, options.format, options.read_only || options.snapshot, engine, chain));
+  if (!options.base.empty()) TRY(prepare_overlay(options, engine));
+  const Format format = options.base.empty() ? options.format : Format::qcow2;
+  auto image = TRY(open_file_as(options.path, format, options.read_only || options.snapshot, engine, chain));
   if (options.snapshot && !options.read_only) return TRY(Overlay::create(std::move(image), engine));
   return image;
 }

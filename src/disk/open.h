@@ -1,9 +1,4 @@
 // Opens a disk as the user named it: finds the format, opens the files behind it, applies read-only and snapshot.
-//
-// A file's first bytes never decide how it is read: the guest of a raw disk writes them, and one that wrote a qcow2 header
-// naming a file of the host as its backing file would be given that file. So the format is what the user or the image above
-// says, else what the file's name says (*.qcow2), else raw; and a raw file that begins like an image of another format is
-// refused until the format is named.
 #pragma once
 
 #include <memory>
@@ -12,28 +7,23 @@
 
 #include "base/result.h"
 #include "disk/block_image.h"
+#include "disk/format.h"
 #include "disk/io_engine.h"
 #include "disk/qcow2/image.h"
 
 namespace doppel::disk {
-
-enum class Format : u8 { automatic, raw, qcow2 };
 
 struct DiskOptions {
   std::string path;
   Format format = Format::automatic;
   bool read_only = false;
   bool snapshot = false;  // writes go to a temporary file and are lost; the image itself is only read
+  // Not empty: the disk is an overlay of this raw image; it is made when it does not exist.
+  std::string base{};
 };
 
 // Errors are for the user: one line that names the disk and says what to do.
 Result<std::unique_ptr<BlockImage>> open_disk(const DiskOptions& options, IoEngine& engine);
-
-// "raw", "qcow2"; an error names what there is.
-Result<Format> parse_format(std::string_view text);
-std::string_view format_name(Format format);
-// The format of a file by the rule above; never automatic.
-Result<Format> find_format(const std::string& path, Format named);
 
 // A qcow2 image, with its backing files opened for reading unless `alone`; the first of them for writing if `commit`.
 struct ImageOptions {

@@ -73,8 +73,9 @@ std::string fingerprint(const MachineSpec& spec) {
       board.initrd, board.append, board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
       spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
-    text += fmt::format("disk={}{}{}{}\n", disk.path, disk.snapshot ? ",snapshot" : "",
-                        disk.read_only ? ",readonly" : "", disk.serial.empty() ? "" : ",serial=" + disk.serial);
+    text += fmt::format("disk={}{}{}{}{}\n", disk.path, disk.format == disk::Format::qcow2 ? ",format=qcow2" : "",
+                        disk.snapshot ? ",snapshot" : "", disk.read_only ? ",readonly" : "",
+                        disk.serial.empty() ? "" : ",serial=" + disk.serial);
   }
   for (const ShareSpec& share : board.shares) {
     text += fmt::format("share={}:{}{}\n", share.path, share.tag, share.read_only ? ":ro" : "");

@@ -42,7 +42,12 @@ CompletionPolicy completion_policy(const BoardContext& context) {
 
 Result<std::unique_ptr<disk::BlockImage>> open_image(const DiskSpec& disk, disk::IoEngine& engine) {
   if (!disk.contents.empty()) return std::make_unique<disk::Contents>(disk.path, disk.contents, engine);
-  return disk::open_disk({.path = disk.path, .read_only = disk.read_only, .snapshot = disk.snapshot}, engine);
+  return disk::open_disk({.path = disk.path,
+                          .format = disk.format,
+                          .read_only = disk.read_only,
+                          .snapshot = disk.snapshot,
+                          .base = disk.base},
+                         engine);
 }
 
 }  // namespace
