@@ -177,9 +177,9 @@ class Transaction {
     return file_.sync_now();
   }
 
-  // What is free now is given back to the host.
+  // What is free now is given back to the host. The file keeps its length: a shorter one would have to be on the disk
+  // before new clusters at its end count as zeroes.
   void give_back() {
-    const u64 end = counts_.end() << header_.cluster_bits;
     std::set<u64> unused;
     used_.for_each([&](u64 cluster, u32) {
       if (counts_.get(cluster) == 0) unused.insert(cluster);
@@ -188,10 +188,8 @@ class Transaction {
       const u64 first = *next;
       u64 count = 0;
       while (next != unused.end() && *next == first + count) ++next, ++count;
-      if (first << header_.cluster_bits < end)
-        file_.punch_now(first << header_.cluster_bits, count << header_.cluster_bits);
+      file_.punch_now(first << header_.cluster_bits, count << header_.cluster_bits);
     }
-    if (end < file_.end()) (void)file_.truncate(end);
   }
 
   Image& image_;
