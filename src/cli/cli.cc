@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "cli/disk_command.h"
 #include "cli/image_command.h"
 #include "cli/machine_command.h"
 #include "cli/run_command.h"
@@ -21,7 +22,8 @@ constexpr const char* examples =
     "  doppel run --kernel vmlinuz --initrd initrd.img --append \"console=ttyS0\"\n"
     "  doppel run --help\n"
     "  doppel machine show --map\n"
-    "  doppel image make debian";
+    "  doppel image make debian\n"
+    "  doppel disk create root.qcow2 20G";
 
 int complain(const std::string& message, int status) {
   fmt::print(stderr, "doppel: {}\n", message);
@@ -44,9 +46,10 @@ std::string describe(const CLI::ParseError& error, std::string_view first_argume
     if (const auto colon = text.rfind(": "); colon != std::string::npos)
       text = "unknown argument '" + text.substr(colon + 2) + "'";
   } else if (kind == CLI::ExitCodes::RequiredError && first_argument.empty()) {
-    text = "a command is missing: run, machine or image";
-  } else if (kind == CLI::ExitCodes::RequiredError && first_argument != "machine" && first_argument != "image") {
-    text = fmt::format("unknown command '{}': use run, machine or image", first_argument);
+    text = "a command is missing: run, machine, image or disk";
+  } else if (kind == CLI::ExitCodes::RequiredError && first_argument != "machine" && first_argument != "image" &&
+             first_argument != "disk") {
+    text = fmt::format("unknown command '{}': use run, machine, image or disk", first_argument);
   }
   return text + " (see doppel --help)";
 }
@@ -63,6 +66,7 @@ int main(int argc, const char* const* argv) {
   RunCommand run(app);
   MachineCommand machine(app);
   ImageCommand image(app);
+  DiskCommand disk(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -70,6 +74,7 @@ int main(int argc, const char* const* argv) {
     return complain(describe(error, argc > 1 ? argv[1] : ""), 2);
   }
   if (image.chosen()) return report(image.execute());
+  if (disk.chosen()) return report(disk.execute());
   return report(run.chosen() ? run.execute() : machine.execute());
 }
 

@@ -54,9 +54,9 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --publish 80:80", 2, "--publish needs --nic user");
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
-  check_refused("run --kernel x --disk a,format=qcow2", 2, "--disk: unknown format 'qcow2': only raw is known");
+  check_refused("run --kernel x --disk a,format=vdi", 2, "--disk: unknown format 'vdi': use raw or qcow2");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=raw, bus=, snapshot, readonly or serial=");
+                "--disk: unknown setting 'fast': use format=, bus=, snapshot, readonly or serial=");
   check_refused("run --kernel x --disk a,bus=ide", 2, "--disk: unknown bus 'ide': use virtio or scsi");
   check_refused("run --kernel /etc/passwd --cdrom /nonexistent", 1, "the CD-ROM image '/nonexistent' does not exist");
   check_refused("run --kernel x --trace all", 2,
@@ -66,14 +66,14 @@ TEST(Cli, MistakesInArguments) {
                 "--save-at needs --clock instructions: only then is an instruction count a point in time");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");
   check_refused("run --wings", 2, "unknown argument '--wings' (see doppel --help)");
-  check_refused("fly", 2, "unknown command 'fly': use run, machine or image (see doppel --help)");
-  check_refused("", 2, "a command is missing: run, machine or image (see doppel --help)");
+  check_refused("fly", 2, "unknown command 'fly': use run, machine, image or disk (see doppel --help)");
+  check_refused("", 2, "a command is missing: run, machine, image or disk (see doppel --help)");
 }
 
 TEST(Cli, FailuresOfTheHost) {
   check_refused("run --kernel /nonexistent", 1, "cannot open '/nonexistent': No such file or directory");
   check_refused("run --kernel /etc/passwd --disk /nonexistent", 1,
-                "disk '/nonexistent' does not exist; create one with: truncate -s 8G '/nonexistent'");
+                "disk '/nonexistent' does not exist; create one with: doppel disk create '/nonexistent' 8G");
   check_refused("run --load /etc/passwd", 1, "'/etc/passwd' is not a saved machine");
   check_refused("run --kernel x --trace io,/nonexistent/t", 1,
                 "cannot create the trace file '/nonexistent/t': No such file or directory");

@@ -4,12 +4,15 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <sstream>
 
 #include "base/units.h"
 #include "cli/json_text.h"
+#include "disk/copy.h"
+#include "disk/open.h"
 #include "image/debian.h"
 #include "image/store.h"
 
@@ -50,6 +53,19 @@ std::string name_from(const std::string& path) {
     if (!image::check_name(std::string("x") + c)) c = '-';
   }
   return name;
+}
+
+// The store's disks are raw.
+Result<> import_disk(const std::string& from, const std::string& to) {
+  if (TRY(disk::find_format(from, disk::Format::automatic)) == disk::Format::raw) return image::copy_sparse(from, to);
+  const auto loop = TRY(EventLoop::create());
+  const auto engine = TRY(disk::IoEngine::create(*loop));
+  const auto source = TRY(disk::open_disk({.path = from, .read_only = true}, *engine));
+  TRY(write_file(to, ""));
+  if (::truncate(to.c_str(), static_cast<off_t>(source->size_bytes())) != 0)
+    return fail_errno(fmt::format("cannot make '{}' as large as {}", to, format_size(source->size_bytes())));
+  const auto target = TRY(disk::open_disk({.path = to, .format = disk::Format::raw}, *engine));
+  return disk::copy_image(*source, *target, false, [](u64, u64) {});
 }
 
 }  // namespace
@@ -117,7 +133,7 @@ Result<> ImageCommand::import() const {
   if (info.st_size == 0) return fail(fmt::format("'{}' is empty", path_));
   const Store store = TRY(Store::open());
   Store::Draft draft = TRY(store.make(name));
-  TRY(image::copy_sparse(path_, draft.folder() / "root.img"));
+  TRY(import_disk(path_, draft.folder() / "root.img"));
   if (!kernel_.empty()) TRY(image::copy_sparse(kernel_, draft.folder() / "kernel"));
   if (!initrd_.empty()) TRY(image::copy_sparse(initrd_, draft.folder() / "initrd"));
   TRY(draft.publish({.origin = "imported from " + std::filesystem::path(path_).filename().string(), .append = append_}));

@@ -20,7 +20,7 @@ void MachineOptions::add_to(CLI::App& command) {
   };
   text("--image", image, "Boot",
        "An image of the store (doppel image ls): its kernel boots from its disk, whose changes are forgotten at the "
-       "end. "
+       "end, or, with NAME,overlay=FILE, kept in that qcow2 file, which is made if it does not exist. "
        "--append then adds to its command line");
   text("--kernel", kernel, "Boot", "Kernel to boot: a Linux bzImage, or an ELF file with a PVH note");
   text("--initrd", initrd, "Boot", "Initial RAM disk for the kernel");
@@ -39,10 +39,11 @@ void MachineOptions::add_to(CLI::App& command) {
        "What the processors are: x86-64-v2, x86-64-v3 (the psABI's levels, the same on every host) or max (everything "
        "that this host has)");
   command
-      .add_option("--disk", disks,
-                  "A disk: FILE[,format=raw][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]; once for each "
-                  "disk. With 'snapshot' the file stays as it is and all writes are forgotten at the end; the bus is "
-                  "virtio unless given")
+      .add_option(
+          "--disk", disks,
+          "A disk: FILE[,format=raw|qcow2][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]; once for each "
+          "disk. With 'snapshot' the file stays as it is and all writes are forgotten at the end. Without "
+          "'format' it is qcow2 if its name ends in .qcow2, else raw; the bus is virtio unless given")
       ->group("Hardware")
       ->type_name("DISK");
   command
@@ -116,11 +117,12 @@ Result<DiskSpec> parse_disk(std::string_view text) {
       if (word != "bus=virtio")
         return usage_error(fmt::format("--disk: unknown bus '{}': use virtio or scsi", word.substr(4)));
     } else if (word.starts_with("format=")) {
-      if (word != "format=raw")
-        return usage_error(fmt::format("--disk: unknown format '{}': only raw is known", word.substr(7)));
+      const auto format = disk::parse_format(word.substr(7));
+      if (!format) return usage_error("--disk: " + format.error().message);
+      disk.format = *format;
     } else {
       return usage_error(
-          fmt::format("--disk: unknown setting '{}': use format=raw, bus=, snapshot, readonly or serial=", word));
+          fmt::format("--disk: unknown setting '{}': use format=, bus=, snapshot, readonly or serial=", word));
     }
   }
   return disk;
@@ -161,14 +163,16 @@ Result<ShareSpec> parse_share(std::string_view text) {
 Result<> add_image(std::string_view text, BoardSpec& board) {
   const std::string_view name = text.substr(0, text.find(','));
   text.remove_prefix(std::min(text.size(), name.size() + 1));
-  if (text.starts_with("overlay=")) {
-    return usage_error(
-        "--image: a named overlay needs qcow2 images, which do not exist yet: changes are always forgotten");
-  }
-  if (!text.empty()) return usage_error(fmt::format("--image: unknown setting '{}': use overlay=FILE", text));
+  const bool overlay = text.starts_with("overlay=");
+  if (!text.empty() && !overlay)
+    return usage_error(fmt::format("--image: unknown setting '{}': use overlay=FILE", text));
+  if (overlay) text.remove_prefix(std::string_view("overlay=").size());
+  if (overlay && text.empty()) return usage_error("--image: the overlay's file name is missing");
   const image::Store store = TRY(image::Store::open());
   const image::Image found = TRY(store.find(name));
-  board.disks.insert(board.disks.begin(), {.path = found.root(), .snapshot = true});
+  const DiskSpec root = overlay ? DiskSpec{.path = std::string(text), .base = found.root()}
+                                : DiskSpec{.path = found.root(), .snapshot = true, .format = disk::Format::raw};
+  board.disks.insert(board.disks.begin(), root);
   if (!board.kernel.empty()) return {};  // one of the user's, with all that belongs to it
   if (!found.has_kernel()) {
     return fail(fmt::format("image '{}' has no kernel, and there is no firmware yet: give --kernel and --append", name));

@@ -29,9 +29,9 @@ struct MachineOptions {
   Result<> add_seed(BoardSpec& board) const;
 };
 
-// "NAME[,overlay=FILE]": the image's disk goes before the others, and its kernel boots unless another was given.
+// "NAME[,overlay=FILE]": the image's disk, or its overlay, goes before the others, and its kernel boots unless another was given.
 Result<> add_image(std::string_view text, BoardSpec& board);
-// "FILE[,format=raw][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]".
+// "FILE[,format=raw|qcow2][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]".
 Result<DiskSpec> parse_disk(std::string_view text);
 // "FILE": commas and all.
 Result<DiskSpec> parse_cdrom(std::string_view text);

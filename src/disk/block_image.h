@@ -1,5 +1,5 @@
-// A disk's contents as a device sees them: asynchronous reads and writes at byte offsets. Formats (raw, an overlay, later
-// qcow2 with backing files) implement it, and stack: an image may be built from others.
+// A disk's contents as a device sees them: asynchronous reads and writes at byte offsets. Formats (raw, qcow2 with backing
+// files, a throw-away overlay) implement it, and stack: an image may be built from others.
 //
 // Threads. Any thread may submit. A completion never runs inside the call that submitted it: it runs on the event loop's
 // thread, or inside drain() on the thread that drains. Completions may submit more.
@@ -29,7 +29,7 @@ class BlockImage {
   virtual ~BlockImage() = default;  // drained by its owner first
 
   virtual const std::string& path() const = 0;
-  virtual u64 size_bytes() const = 0;  // a multiple of 512; fixed while the image is open
+  virtual u64 size_bytes() const = 0;  // a multiple of 512; only resize() changes it
   virtual bool read_only() const = 0;
   // What writes should be aligned to and a multiple of, to be cheap; a power of two, at least 512.
   virtual u32 preferred_bytes() const { return 4096; }
@@ -43,6 +43,10 @@ class BlockImage {
   virtual void discard(u64 offset, u64 bytes, Completion done) = 0;
   // Reads as zeroes afterwards. `may_unmap`: space may be given back to the host.
   virtual void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) = 0;
+
+  // Grown by zeroes, or cut. Nothing else may be under way. EFBIG: the format cannot have that size; EOPNOTSUPP: no size but
+  // its own.
+  virtual void resize(u64 bytes, Completion done) = 0;
 
   // Returns when no request is under way and every completion has returned, also of requests that completions submitted.
   // Not from a completion. The caller holds no lock that a completion takes.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/bits.h"
+#include "disk/buffers.h"
 #include "disk/raw.h"
 
 namespace doppel::disk {
@@ -28,6 +29,7 @@ void Contents::write(u64, std::span<const iovec>, Completion done) { engine_.com
 void Contents::flush(Completion done) { engine_.complete(0, std::move(done)); }
 void Contents::discard(u64, u64, Completion done) { engine_.complete(EROFS, std::move(done)); }
 void Contents::write_zeroes(u64, u64, bool, Completion done) { engine_.complete(EROFS, std::move(done)); }
+void Contents::resize(u64, Completion done) { engine_.complete(EROFS, std::move(done)); }
 
 void Contents::state(state::Archive& archive) {
   archive.begin("contents", 1);

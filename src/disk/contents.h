@@ -22,6 +22,7 @@ class Contents final : public BlockImage {
   void flush(Completion done) override;
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
+  void resize(u64 bytes, Completion done) override;
   void drain() override { engine_.drain(); }
   void cancel() override { engine_.cancel(); }
   void state(state::Archive& archive) override;

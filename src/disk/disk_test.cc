@@ -284,15 +284,22 @@ TEST_F(OpenTest, ErrorsForTheUser) {
   fs::create_directory(folder.path / "folder");
   ::mkfifo((folder.path / "pipe").c_str(), 0600);
   std::ofstream(folder.path / "q.qcow2") << "QFI\xfb" << std::string(1020, 0);
-  check("missing", "disk 'missing' does not exist; create one with: truncate -s 8G 'missing'");
+  check("missing", "disk 'missing' does not exist; create one with: doppel disk create 'missing' 8G");
   check("folder", "disk 'folder' is a folder; name an image file in it");
   check("pipe", "disk 'pipe' is neither a file nor a block device");
-  check("empty", "disk 'empty' is empty; give it a size with: truncate -s 8G 'empty'");
+  check("empty", "disk 'empty' is empty; give it a size with: doppel disk resize --format raw 'empty' 8G");
   check("odd",
         "disk 'odd' has 1000 bytes, which is not a multiple of 512; a raw image always is: pad it with: truncate -s "
         "%512 'odd'");
-  check("q.qcow2", "disk 'q.qcow2' is a qcow2 image; convert it with: qemu-img convert -O raw 'q.qcow2' disk.img");
-  EXPECT_EQ(error({.path = folder.path / "q.qcow2", .format = DiskOptions::Format::raw}), "");
+  // What a file begins with never decides alone: the guest of a raw disk may have written it.
+  fs::copy_file(folder.path / "q.qcow2", folder.path / "q");
+  check("q",
+        "disk 'q' begins like a qcow2 image and its name does not say so: name its format, qcow2 (or raw, if its guest "
+        "may have written that)");
+  EXPECT_EQ(error({.path = folder.path / "q", .format = Format::raw}), "");
+  check("q.qcow2", "disk 'q.qcow2' is a qcow image of version 0; versions 2 and 3 are known");
+  EXPECT_EQ(error({.path = folder.path / "good", .format = Format::qcow2}),
+            "disk 'good' is not a qcow2 image: it does not begin like one");
   check("good", "");
   if (::geteuid() != 0) {
     fs::permissions(folder.path / "good", fs::perms::owner_read);

@@ -15,6 +15,7 @@
 
 #include "base/bits.h"
 #include "base/units.h"
+#include "disk/buffers.h"
 #include "disk/raw.h"
 
 namespace doppel::disk {
@@ -35,23 +36,6 @@ Result<Fd> temporary_file() {
         "cannot create a temporary file for the disk's writes in '{}' (TMPDIR chooses another folder)", folder));
   ::unlink(name.c_str());
   return file;
-}
-
-// The part [from, from + bytes) of a scatter list.
-std::vector<iovec> slice(std::span<const iovec> buffers, u64 from, u64 bytes) {
-  std::vector<iovec> result;
-  for (const iovec& buffer : buffers) {
-    if (bytes == 0) break;
-    if (from >= buffer.iov_len) {
-      from -= buffer.iov_len;
-      continue;
-    }
-    const u64 piece = std::min<u64>(bytes, buffer.iov_len - from);
-    result.push_back({.iov_base = static_cast<u8*>(buffer.iov_base) + from, .iov_len = piece});
-    from = 0;
-    bytes -= piece;
-  }
-  return result;
 }
 
 // One request made of several: done when all are, with the first error.
@@ -180,6 +164,8 @@ void Overlay::write_zeroes(u64 offset, u64 bytes, bool, Completion done) {
                     done(error);
                   }});
 }
+
+void Overlay::resize(u64, Completion done) { engine_.complete(EOPNOTSUPP, std::move(done)); }
 
 void Overlay::drain() {
   base_->drain();

@@ -30,6 +30,7 @@ class Overlay final : public BlockImage {
   void flush(Completion done) override;
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
+  void resize(u64 bytes, Completion done) override;  // refused: EOPNOTSUPP
   void drain() override;
   void cancel() override;
   // Holds the contents of all written sectors.

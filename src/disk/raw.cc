@@ -7,46 +7,30 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 
+#include "base/bits.h"
 #include "base/units.h"
-#include "disk/image_lock.h"
+#include "disk/buffers.h"
+#include "disk/host_file.h"
 
 namespace doppel::disk {
 
 namespace {
 
-constexpr int punch_hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 constexpr int zero_range = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 constexpr u64 zero_piece = 64 * KiB;
 constexpr unsigned zero_pieces = 16;  // at most so many in one request
-
-bool not_supported(int error) { return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY || error == ENODEV; }
 
 // The same zeroes for every piece of every request: nobody writes to them.
 iovec zeroes(u64 bytes) {
   static const std::array<u8, zero_piece> zero{};
   return {.iov_base = const_cast<u8*>(zero.data()), .iov_len = bytes};
-}
-
-std::unexpected<Error> cannot_open(const std::string& path, bool read_only, int error) {
-  switch (error) {
-    case ENOENT: return fail(fmt::format("disk '{}' does not exist; create one with: truncate -s 8G '{}'", path, path));
-    case EISDIR: return fail(fmt::format("disk '{}' is a folder; name an image file in it", path));
-    case EROFS:
-    case EACCES:
-    case EPERM:
-      if (!read_only)
-        return fail(fmt::format(
-            "disk '{}' cannot be written; attach it read-only, as a snapshot, or change its permissions", path));
-      return fail(fmt::format("disk '{}' cannot be read; change its permissions", path));
-    case EBUSY: return fail(fmt::format("disk '{}' is in use, perhaps mounted; unmount it first", path));
-    default: return fail_errno(fmt::format("cannot open disk '{}'", path), error);
-  }
 }
 
 }  // namespace
@@ -56,39 +40,21 @@ int check_range(u64 offset, u64 bytes, u64 size_bytes) {
   return offset <= size_bytes && bytes <= size_bytes - offset ? 0 : EINVAL;
 }
 
-u64 total_bytes(std::span<const iovec> buffers) {
-  u64 total = 0;
-  for (const iovec& buffer : buffers) total += buffer.iov_len;
-  return total;
-}
-
 Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path, bool read_only, IoEngine& engine) {
-  struct stat info{};
-  if (::stat(path.c_str(), &info) != 0) return cannot_open(path, read_only, errno);
-  if (S_ISDIR(info.st_mode)) return cannot_open(path, read_only, EISDIR);
-  if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) {
-    return fail(fmt::format("disk '{}' is neither a file nor a block device", path));
-  }
   std::unique_ptr<RawImage> image(new RawImage(path, read_only, engine));
-  // O_EXCL on a block device: refused while it is mounted.
-  const int flags = (read_only ? O_RDONLY : O_RDWR | (S_ISBLK(info.st_mode) ? O_EXCL : 0)) | O_CLOEXEC | O_NOCTTY;
-  image->fd_ = Fd(::open(path.c_str(), flags));
-  if (!image->fd_) return cannot_open(path, read_only, errno);
-  TRY(lock_image(image->fd_.get(), path, !read_only));
-
-  if (::fstat(image->fd_.get(), &info) != 0) return fail_errno(fmt::format("cannot look at disk '{}'", path));
-  image->size_bytes_ = static_cast<u64>(info.st_size);
-  if (S_ISBLK(info.st_mode) && ::ioctl(image->fd_.get(), BLKGETSIZE64, &image->size_bytes_) != 0) {
-    return fail_errno(fmt::format("cannot tell the size of disk '{}'", path));
-  }
+  image->fd_ = TRY(open_image_file(path, read_only));
+  image->size_bytes_ = TRY(image_file_bytes(image->fd_.get(), path));
   if (image->size_bytes_ == 0)
-    return fail(fmt::format("disk '{}' is empty; give it a size with: truncate -s 8G '{}'", path, path));
+    return fail(
+        fmt::format("disk '{}' is empty; give it a size with: doppel disk resize --format raw '{}' 8G", path, path));
   if (image->size_bytes_ % sector_bytes != 0) {
     return fail(
         fmt::format("disk '{}' has {} bytes, which is not a multiple of 512; a raw image always is: pad it with: "
                     "truncate -s %512 '{}'",
                     path, image->size_bytes_, path));
   }
+  struct stat info{};
+  if (::fstat(image->fd_.get(), &info) != 0) return fail_errno(fmt::format("cannot look at disk '{}'", path));
   const u32 block = static_cast<u32>(std::clamp<long>(info.st_blksize, 512, 1 << 20));
   image->preferred_bytes_ = std::bit_floor(block);
   return image;
@@ -166,6 +132,26 @@ void RawImage::zero_by_writing(u64 offset, u64 bytes, Completion done) {
     job->image.engine_.submit(std::move(request));
   };
   step(step, std::make_shared<Job>(*this, offset, bytes, std::move(done)));
+}
+
+// What a shrunk image loses goes at once; there is nothing to order.
+void RawImage::resize(u64 bytes, Completion done) {
+  if (read_only_) return engine_.complete(EROFS, std::move(done));
+  if (bytes % sector_bytes != 0 || bytes == 0) return engine_.complete(EINVAL, std::move(done));
+  if (::ftruncate(fd_.get(), static_cast<off_t>(bytes)) != 0) return engine_.complete(errno, std::move(done));
+  size_bytes_ = bytes;
+  engine_.complete(0, std::move(done));
+}
+
+// A host that knows no holes has only data.
+RawImage::Stretch RawImage::run_at(u64 offset, u64 most) const {
+  const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return {most, errno == ENXIO};
+  if (static_cast<u64>(data) > offset)
+    return {std::min(most, align_down(static_cast<u64>(data), sector_bytes) - offset), true};
+  const off_t hole = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_HOLE);
+  if (hole <= static_cast<off_t>(offset)) return {most, false};
+  return {std::min(most, align_up(static_cast<u64>(hole), sector_bytes) - offset), false};
 }
 
 void RawImage::state(state::Archive& archive) {

@@ -1,6 +1,7 @@
 // A raw image: the bytes of the disk are the bytes of a file (which may be sparse) or of a block device.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -27,6 +28,13 @@ class RawImage final : public BlockImage {
   void flush(Completion done) override;
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
+  void resize(u64 bytes, Completion done) override;
+  // How many bytes from `offset` on, at most `most`, are data, or a hole.
+  struct Stretch {
+    u64 bytes;
+    bool hole;
+  };
+  Stretch run_at(u64 offset, u64 most) const;
   void drain() override { engine_.drain(); }
   void cancel() override { engine_.cancel(); }
   void state(state::Archive& archive) override;
@@ -41,12 +49,11 @@ class RawImage final : public BlockImage {
   const bool read_only_;
   IoEngine& engine_;
   Fd fd_;
-  u64 size_bytes_ = 0;
+  std::atomic<u64> size_bytes_ = 0;
   u32 preferred_bytes_ = 4096;
 };
 
 // Whether [offset, offset + bytes) lies in a disk of `size_bytes` and is aligned to sectors: 0 or EINVAL.
 int check_range(u64 offset, u64 bytes, u64 size_bytes);
-u64 total_bytes(std::span<const iovec> buffers);
 
 }  // namespace doppel::disk

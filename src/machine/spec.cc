@@ -78,7 +78,8 @@ std::string fingerprint(const MachineSpec& spec) {
       board.initrd, board.append, board.console == ConsoleKind::serial ? "serial" : "virtio", board.debug_exit,
       spec.clock == ClockMode::host ? "host" : "instructions");
   for (const DiskSpec& disk : board.disks) {
-    text += fmt::format("{}={}{}{}{}{}\n", disk.cdrom ? "cdrom" : "disk", disk.path, disk.snapshot ? ",snapshot" : "",
+    text += fmt::format("{}={}{}{}{}{}{}\n", disk.cdrom ? "cdrom" : "disk", disk.path,
+                        disk.format == disk::Format::qcow2 ? ",format=qcow2" : "", disk.snapshot ? ",snapshot" : "",
                         disk.read_only ? ",readonly" : "", disk.serial.empty() ? "" : ",serial=" + disk.serial,
                         disk.bus == DiskBus::scsi && !disk.cdrom ? ",bus=scsi" : "");
   }

@@ -48,7 +48,12 @@ Result<std::unique_ptr<disk::BlockImage>> open_image(const DiskSpec& disk, disk:
   std::error_code error;
   if (disk.cdrom && std::filesystem::status(disk.path, error).type() == std::filesystem::file_type::not_found)
     return fail(fmt::format("the CD-ROM image '{}' does not exist", disk.path));
-  return disk::open_disk({.path = disk.path, .read_only = disk.read_only, .snapshot = disk.snapshot}, engine);
+  return disk::open_disk({.path = disk.path,
+                          .format = disk.cdrom ? disk::Format::raw : disk.format,
+                          .read_only = disk.read_only,
+                          .snapshot = disk.snapshot,
+                          .base = disk.base},
+                         engine);
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ class MemoryImage final : public disk::BlockImage {
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, disk::Completion done) override {
     note(fmt::format("zero {}+{}{} ", offset, bytes, may_unmap ? "u" : ""), std::move(done));
   }
+  void resize(u64 bytes, disk::Completion done) override { note(fmt::format("resize {} ", bytes), std::move(done)); }
   void drain() override { complete(~std::size_t{0}); }
   void cancel() override {}
   void state(state::Archive& archive) override {

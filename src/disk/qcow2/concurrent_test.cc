@@ -1,0 +1,125 @@
+// Requests of several threads at once, to the same clusters, while flushes commit.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <random>
+#include <thread>
+
+#include "disk/open.h"
+#include "disk/qcow2/create.h"
+#include "disk/qcow2/scan.h"
+#include "disk/testing/lab.h"
+
+namespace doppel::disk {
+namespace {
+
+using namespace doppel::testing;
+
+struct ConcurrentVariant {
+  const char* name;
+  IoEngine::Kind engine;
+  qcow2::CreateOptions options;
+};
+void PrintTo(const ConcurrentVariant& variant, std::ostream* out) { *out << variant.name; }
+
+struct Qcow2Concurrent : ::testing::TestWithParam<ConcurrentVariant> {
+  DiskFolder folder;
+  std::unique_ptr<EventLoop> loop = std::move(*EventLoop::create());
+};
+
+// One thread's requests go to every fourth sector, several at a time; what it wrote last is what it reads.
+class Client {
+ public:
+  Client(BlockImage& image, unsigned number, std::vector<u8>& model) : image_(image), number_(number), model_(model) {
+    random_.seed(number);
+  }
+
+  void run(unsigned rounds) {
+    const u64 sectors = image_.size_bytes() / 512;
+    for (unsigned round = 0; round < rounds; ++round) {
+      std::atomic<unsigned> left = 8;
+      std::array<std::string, 8> data;
+      std::array<iovec, 8> lists;
+      std::array<u64, 8> places;
+      for (unsigned i = 0; i < 8; ++i) {
+        const u64 sector = (random_() % (sectors / 32) * 8 + i) * 4 + number_;
+        places[i] = sector * 512;
+        const auto done = [&left](int error) {
+          EXPECT_EQ(error, 0);
+          if (--left == 0) left.notify_one();
+        };
+        const u8 fill = static_cast<u8>(1 + random_() % 255);
+        data[i].assign(512, static_cast<char>(fill));
+        lists[i] = {data[i].data(), 512};
+        switch (random_() % 8) {
+          case 0: image_.flush(done); break;
+          case 1:
+            model_[sector] = 0;
+            image_.write_zeroes(places[i], 512, true, done);
+            break;
+          case 2:
+            data[i].assign(512, '?');
+            image_.read(places[i], {&lists[i], 1}, done);
+            break;
+          default: model_[sector] = fill; image_.write(places[i], {&lists[i], 1}, done);
+        }
+      }
+      for (unsigned now; (now = left.load()) != 0;) left.wait(now);
+      for (unsigned i = 0; i < 8; ++i) EXPECT_EQ(static_cast<u8>(data[i][0]), static_cast<u8>(data[i][511]));
+    }
+  }
+
+ private:
+  BlockImage& image_;
+  const unsigned number_;
+  std::vector<u8>& model_;
+  std::mt19937 random_;
+};
+
+TEST_P(Qcow2Concurrent, ThreadsShareClusters) {
+  auto made = IoEngine::create(*loop, GetParam().engine);
+  if (!made && GetParam().engine == IoEngine::Kind::io_uring) GTEST_SKIP() << made.error().message;
+  ASSERT_TRUE(made);
+  constexpr u64 sectors = 8192;
+  auto options = GetParam().options;
+  options.size_bytes = sectors * 512;
+  options.backing_name = "base";
+  options.backing_format = "raw";
+  std::ofstream(folder / "base") << std::string(sectors * 512, 'b');
+  std::ofstream(folder / "a.qcow2") << *qcow2::new_image(options);
+  std::vector<u8> model(sectors, 'b');
+  {
+    auto image = open_qcow2(folder / "a.qcow2", {}, **made);
+    ASSERT_TRUE(image) << image.error().message;
+    std::thread loop_thread([&] { loop->run(); });
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < 4; ++i) threads.emplace_back([&, i] { Client(**image, i, model).run(150); });
+    for (auto& thread : threads) thread.join();
+    (*image)->drain();
+    loop->stop();
+    loop_thread.join();
+  }
+  auto image = open_qcow2(folder / "a.qcow2", {}, **made);
+  ASSERT_TRUE(image) << image.error().message;
+  const auto findings = qcow2::check(**image);
+  ASSERT_TRUE(findings) << findings.error().message;
+  EXPECT_TRUE(findings->clean()) << findings->lines.front();
+  const std::string contents = Waiting(**image).contents();
+  ASSERT_EQ(contents.size(), sectors * 512) << contents.substr(0, 50);
+  for (u64 sector = 0; sector < sectors; ++sector)
+    ASSERT_EQ(contents.compare(sector * 512, 512, std::string(512, static_cast<char>(model[sector]))), 0) << sector;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, Qcow2Concurrent,
+    ::testing::Values(
+        ConcurrentVariant{"io_uring", IoEngine::Kind::io_uring, {}},
+        ConcurrentVariant{"threads", IoEngine::Kind::threads, {}},
+        ConcurrentVariant{"threads_small", IoEngine::Kind::threads, {.cluster_bits = 10}},
+        ConcurrentVariant{"io_uring_small", IoEngine::Kind::io_uring, {.cluster_bits = 9, .refcount_order = 6}},
+        ConcurrentVariant{"io_uring_subclusters", IoEngine::Kind::io_uring, {.extended_l2 = true}},
+        ConcurrentVariant{"threads_lazy", IoEngine::Kind::threads, {.cluster_bits = 12, .lazy_refcounts = true}}),
+    [](const auto& variant) { return std::string(variant.param.name); });
+
+}  // namespace
+}  // namespace doppel::disk
