@@ -194,7 +194,7 @@ Block* build(Cpu& cpu, u64 linear, const CodeBytes& code, unsigned limit, Scratc
   header.mode = cpu.mode;
   if (code.host) decode_ram(cpu, code, limit, draft, header);
   if (draft.count == 0 && !decode_crossing(cpu, linear, code, draft, header)) return nullptr;
-  const bool cache = !header.uncached && limit == Block::max_instructions;
+  const bool cache = !header.uncached && limit == cpu.longest_block;
   Block* block = cache ? cpu.blocks.allocate(draft.count) : scratch.block();
   std::memcpy(static_cast<void*>(block), &header, sizeof(Block));
   draft.fill(*block, cache ? execute_end_of_block : execute_stop);
@@ -236,7 +236,7 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   if (block && block->crossing && !second_page_holds(cpu, linear, code, *block, fault)) block = nullptr;
   if (fault) return nullptr;
   if (!block || !block->valid()) {
-    block = build(cpu, linear, code, Block::max_instructions, scratch);
+    block = build(cpu, linear, code, cpu.longest_block, scratch);
     if (!block) return nullptr;
   }
   if (!within_code_limit(cpu, *block)) {

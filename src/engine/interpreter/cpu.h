@@ -77,6 +77,7 @@ struct Cpu {
   const Op* leave_op = nullptr;
   const Op* next_op = nullptr;  // unthreaded dispatch only
   bool chains_blocks = true;    // blocks go on to each other by the jump cache; false: each returns to the run loop
+  unsigned longest_block = Block::max_instructions;  // instructions
   NativeState native;
 
   // ---- the rest ----

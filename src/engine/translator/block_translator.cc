@@ -240,7 +240,7 @@ class Translator : Xbyak::CodeGenerator {
 
   // What the block does first with the flags it finds.
   Wants wants() const {
-    if (vectors_) return Wants::saved;
+    if (vectors_ || to_.counted) return Wants::saved;
     for (const Step& step : steps_) {
       if (step.kind == StepKind::nothing || step.kind == StepKind::lea) continue;
       if (step.kind != StepKind::copy || step.has_memory() || !expressible(step))
@@ -274,9 +274,14 @@ class Translator : Xbyak::CodeGenerator {
         flags_ = {.in_eflags = true};
         break;
     }
+    if (to_.counted) check_budget();
     if (vectors_) check_vectors();
   }
 
+  void check_budget() {
+    cmp(qword[reg::rsp + frame_.at(cpu_.remaining)], static_cast<u32>(block_.count));
+    add_cold(DepartureKind::poll, 0).jumps.push_back(jump_if(0x8c));
+  }
   void check_vectors() {
     test(byte[reg::rsp + frame_.at(native().vectors_loaded)], vectors_ == 3 ? 2 : 1);
     Cold& cold = add_cold(DepartureKind::poll, 0);

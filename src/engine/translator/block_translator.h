@@ -24,6 +24,7 @@ struct Translations {
   CodeCache cache;
   Stubs stubs;
   u64 used;
+  bool counted;                        // blocks are only entered when the budget has room for all of their instructions
   std::vector<NativeBlock> blocks;     // [0] is none
   std::vector<Departure> departures;   // [0] is none
   std::unordered_map<u32, u32> traps;  // host instruction that may fault → where the guest's state is put right

@@ -24,8 +24,13 @@ class TranslatorEngine final : public Engine {
     const u64 vcpus = std::max(1u, wiring.count);
     const u64 code = std::max(least_code, align_down(options_.translation_cache_bytes / vcpus, page_size));
     auto cache = TRY(CodeCache::create(code));
-    return std::make_unique<TranslatorVcpu>(wiring, decoder_, std::max(least_blocks, options_.block_cache_bytes / vcpus),
-                                            options_.repeatable, std::move(cache));
+    return std::make_unique<TranslatorVcpu>(
+        wiring, decoder_,
+        VcpuSettings{.block_cache_bytes = std::max(least_blocks, options_.block_cache_bytes / vcpus),
+                     .repeatable = options_.repeatable,
+                     .longest_block = options_.longest_block,
+                     .warm_up = options_.warm_up},
+        std::move(cache));
   }
 
  private:

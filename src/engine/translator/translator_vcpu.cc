@@ -13,9 +13,6 @@ using interpreter::NativeJump;
 
 namespace {
 
-// Times that the interpreter executes a block before it is translated.
-constexpr u32 warm = 24;
-
 constexpr u64 page_mask = ~u64{0xfff};
 
 // The status flags as LAHF and SETO give them, and back.
@@ -32,20 +29,28 @@ u8 vectors_allowed(const Cpu& cpu) {
 
 unsigned jump_slot(u64 rip) { return static_cast<unsigned>((rip >> page_shift) ^ rip) & native_jump_mask; }
 
-Translations make_translations(CodeCache cache, const Cpu& cpu) {
+Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted) {
   const Stubs stubs = emit_stubs(cache, cpu);
-  return {.cache = std::move(cache), .stubs = stubs, .used = stubs.end, .blocks = {{}}, .departures = {{}}, .traps = {}};
+  return {.cache = std::move(cache),
+          .stubs = stubs,
+          .used = stubs.end,
+          .counted = counted,
+          .blocks = {{}},
+          .departures = {{}},
+          .traps = {}};
 }
 
 }  // namespace
 
-TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_cache_bytes,
-                               bool repeatable, CodeCache cache)
-    : InterpreterVcpu(wiring, decoder, block_cache_bytes, repeatable),
-      translations_(make_translations(std::move(cache), cpu_)),
+TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings,
+                               CodeCache cache)
+    : InterpreterVcpu(wiring, decoder, settings.block_cache_bytes, settings.repeatable),
+      translations_(make_translations(std::move(cache), cpu_, settings.repeatable)),
       jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
-      no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)) {
+      no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
+      warm_up_(settings.warm_up) {
   cpu_.chains_blocks = false;
+  cpu_.longest_block = settings.longest_block;
   cpu_.native.poll_page = reinterpret_cast<u64>(&poll_target_);
   cpu_.native.no_jumps = no_jumps_.get();
   cpu_.native.all_jumps = jumps_.get();
@@ -57,7 +62,7 @@ TranslatorVcpu::~TranslatorVcpu() { cpu_.memory.unwatch_code(*this); }
 
 VcpuExit TranslatorVcpu::run(u64 budget) {
   const FaultScope faults(translations_);
-  budgeted_ = budget != unlimited_budget;
+  interpreted_ = budget != unlimited_budget && !translations_.counted;
   return InterpreterVcpu::run(budget);
 }
 
@@ -85,7 +90,7 @@ void TranslatorVcpu::forget_translations() {
 }
 
 void TranslatorVcpu::step() {
-  if (budgeted_) return InterpreterVcpu::step();
+  if (interpreted_) return InterpreterVcpu::step();
   Block* block = find();
   if (!block) {
     cpu_.leave = Leave::fault;
@@ -102,14 +107,16 @@ void TranslatorVcpu::step() {
 }
 
 bool TranslatorVcpu::may_run(u32 native) const {
-  return (translations_.blocks[native].vectors & ~vectors_allowed(cpu_)) == 0;
+  const NativeBlock& block = translations_.blocks[native];
+  return (block.vectors & ~vectors_allowed(cpu_)) == 0 &&
+         (!translations_.counted || cpu_.remaining >= block.block->count);
 }
 
 u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
   const bool translatable = block != scratch_.block() && !block->uncached && !block->crossing &&
                             block->mode == x86::CodeMode::long64;
-  if (!translatable || ++block->heat < warm) return 0;
+  if (!translatable || ++block->heat < warm_up_) return 0;
   if (translations_.used + largest_translation > translations_.cache.bytes()) {
     cpu_.blocks.clear();  // with all that points to translations
     forget_translations();

@@ -6,10 +6,16 @@
 
 namespace doppel::translator {
 
+struct VcpuSettings {
+  u64 block_cache_bytes;
+  bool repeatable;
+  unsigned longest_block;
+  u32 warm_up;
+};
+
 class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWatcher {
  public:
-  TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_cache_bytes, bool repeatable,
-                 CodeCache cache);
+  TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings, CodeCache cache);
   ~TranslatorVcpu() override;
   TranslatorVcpu(const TranslatorVcpu&) = delete;
   TranslatorVcpu& operator=(const TranslatorVcpu&) = delete;
@@ -43,7 +49,8 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u64 poll_target_ = 0;  // what a poll reads
   u64 block_clears_ = 0;
   std::atomic<bool> code_changed_{false};
-  bool budgeted_ = false;
+  const u32 warm_up_;
+  bool interpreted_ = false;  // this run() has a budget that translated code does not keep
 };
 
 }  // namespace doppel::translator

@@ -9,13 +9,22 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "check.h"
 #include "engine/interpreter/interpreter.h"
+#include "engine/translator/translator.h"
 #include "laboratory.h"
 
 namespace doppel::guest {
 namespace {
+
+// One that translates what it executes for the n-th time.
+std::unique_ptr<Engine> translator(u32 warm_up) {
+  auto made = make_translator({.repeatable = true, .warm_up = warm_up});
+  CHECK(made);
+  return std::move(*made);
+}
 
 struct NamedEngine {
   std::string_view name;
@@ -23,6 +32,8 @@ struct NamedEngine {
 };
 constexpr NamedEngine engines[] = {
     {"interpreter", [] { return make_interpreter({.repeatable = true}); }},
+    {"translator", [] { return translator(1); }},
+    {"translator, warming up", [] { return translator(3); }},
 };
 
 // How a case is run. Several processors take turns of different lengths, and then run on threads.

@@ -12,6 +12,7 @@
 #include "emulated.h"
 #include "engine/interpreter/bind.h"
 #include "engine/interpreter/interpreter.h"
+#include "engine/translator/translator.h"
 #include "native.h"
 
 namespace doppel::oracle {
@@ -24,6 +25,7 @@ struct Options {
   u64 seed = 1;
   std::string row;
   bool verbose = false;
+  std::string engine = "interpreter";
 };
 
 struct Tally {
@@ -148,12 +150,18 @@ int report(const std::vector<Tally>& tallies, const Options& options, bool nativ
   return failed || !cases ? 1 : 0;
 }
 
+Result<std::unique_ptr<Engine>> make_engine(const std::string& name) {
+  if (name == "interpreter") return make_interpreter();
+  if (name == "translator") return make_translator({.repeatable = true, .longest_block = 1, .warm_up = 1});
+  return usage_error(fmt::format("--engine: unknown engine '{}': use interpreter or translator", name));
+}
+
 Result<int> run(const Options& options) {
   std::vector<Tally> tallies = all_rows(options);
   if (tallies.empty()) return usage_error(fmt::format("there is no row '{}'", options.row));
   u64 checked = 0;
   for (const Tally& tally : tallies) checked += not_checked(tally.row.mnemonic).empty();
-  auto engine = make_interpreter();
+  auto engine = TRY(make_engine(options.engine));
   std::vector<u8> pool = make_pool(options.seed);
   auto native = TRY(NativeCpu::start(pool));
   auto emulated = TRY(EmulatedCpu::create(*engine, pool));
@@ -175,6 +183,8 @@ int main(int argc, char** argv) {
   CLI::App app{"Compares an engine with the host CPU, instruction by instruction."};
   app.add_option("--cases", options.cases, "cases in all, spread evenly over the rows")->capture_default_str();
   app.add_option("--seed", options.seed, "of the random source; a run is repeatable")->capture_default_str();
+  app.add_option("--engine", options.engine, "interpreter, or translator: all of 64-bit code translated")
+      ->capture_default_str();
   app.add_option("--row", options.row, "only this mnemonic, e.g. add");
   app.add_flag("--verbose", options.verbose, "every row, and up to 20 differences of each");
   CLI11_PARSE(app, argc, argv);
