@@ -69,6 +69,10 @@ RunCommand::RunCommand(CLI::App& app) {
                  "At the end, the number of instructions executed and a hash of all memory; with --clock instructions "
                  "equal runs agree")
       ->group("Looking inside");
+  command_
+      ->add_flag("--stats", stats_,
+                 "At the end, what the engine did: instructions, what was translated, and why translated code was left")
+      ->group("Looking inside");
   command_->footer(notes);
 }
 
@@ -99,6 +103,7 @@ Result<int> RunCommand::execute() {
     fmt::print(stderr, "doppel: {} instructions, memory hash {:016x}\n", machine->total_instructions(),
                machine->memory().hash());
   }
+  if (stats_) fmt::print(stderr, "{}", machine->statistics());
   return outcome->exit_code;
 }
 

@@ -18,7 +18,7 @@ class RunCommand {
   MachineOptions machine_;
   std::string log_, trace_, serial_ = "stdio", load_;
   std::vector<std::string> save_at_;
-  bool no_reboot_ = false, print_state_hash_ = false;
+  bool no_reboot_ = false, print_state_hash_ = false, stats_ = false;
 };
 
 }  // namespace doppel::cli

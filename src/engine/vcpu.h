@@ -103,6 +103,8 @@ class Vcpu {
   virtual void reset() = 0;                                // power-on state; APs wait for SIPI
   virtual u64 instruction_count() const = 0;               // also from within run(), on its thread
   virtual void set_trace(const TraceHooks* hooks) = 0;
+  // What the engine counted, for people: lines of text, or nothing.
+  virtual std::string statistics() const { return {}; }
   // Pending events and X86State, versioned; the same section under every engine.
   virtual void state(state::Archive& archive) = 0;
 };

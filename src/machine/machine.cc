@@ -221,6 +221,12 @@ Result<> Machine::load(const std::string& path) {
   return file.load_ram(*memory_);
 }
 
+std::string Machine::statistics() const {
+  std::string text = fmt::format("engine: {}\n", engine_->name());
+  for (const auto& processor : processors_) text += processor->vcpu().statistics();
+  return text;
+}
+
 void Machine::state(state::Archive& archive) {
   archive.begin("machine", 1);
   std::string made_as = fingerprint(spec_);

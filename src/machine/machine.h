@@ -71,6 +71,7 @@ class Machine final : private MachineControl {
 
   // After run() has returned.
   u64 total_instructions() const { return run_loop_->total_instructions(); }
+  std::string statistics() const;  // of all vCPUs
 
  private:
   class Processor;

@@ -230,6 +230,7 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   }
   CodeBytes code;
   if (!fetch_page(cpu, linear, code)) return nullptr;
+  cpu.note_code_page(linear, current_table(cpu));
 
   Block* block = code.host ? cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode) : nullptr;
   bool fault = false;

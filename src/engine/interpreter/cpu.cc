@@ -85,7 +85,9 @@ void Cpu::update_mode() {
     const bool smap = (s.cr4 & cr4::smap) && !(other_flags & rflags::ac);
     tlb = tlbs.table(user ? TlbTable::user : smap ? TlbTable::supervisor_smap : TlbTable::supervisor);
   }
-  code_context = tlbs.asid() | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 | u64{epoch} << 17;
+  // What a supervisor runs is the same in all address spaces where it is global; where not, switch_address_space sees to it.
+  code_context = (user ? tlbs.asid() : 0) | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 |
+                 u64{epoch} << 17;
   if (!long64) {
     // Legacy code is cached by its offset: another base or limit of CS is another context.
     const SegmentRegister& code = s.segments[cs];
@@ -95,6 +97,8 @@ void Cpu::update_mode() {
 
 void Cpu::forget_jumps() {
   ++epoch;
+  jumped_pages.fill(false);
+  local_jumps = false;
   update_mode();
 }
 

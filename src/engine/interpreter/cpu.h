@@ -5,6 +5,7 @@
 // convert. Everything else of the processor is always in `s`.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstring>
 
@@ -90,8 +91,12 @@ struct Cpu {
   bool step_trap_suppressed = false;  // the instruction delivered an event or cleared TF by SYSCALL: no single-step trap after it
   u64 pending_debug = 0;              // DR6 bits for a trap-class #DB after the current instruction
   u64 rules = 0;                      // paging rules that the TLB was filled under
-  u32 epoch = 0;                      // part of code_context: bumped when cached translations of code may be wrong
-  u64 budget_start = 0;               // `remaining` and s.instruction_count belong together: see executed()
+  // Of the code that jump-cache entries lead to: slots of its pages in the TLB (a page flush that meets none leaves the entries), and
+  // whether any is the supervisor's and not global.
+  std::array<bool, Tlb::entries> jumped_pages{};
+  bool local_jumps = false;
+  u32 epoch = 0;         // part of code_context: bumped when cached translations of code may be wrong
+  u64 budget_start = 0;  // `remaining` and s.instruction_count belong together: see executed()
   std::atomic<u32> events{0};
   std::atomic<u8> sipi_vector{0};
   alignas(32) u8 scratch[64] = {};  // slow-path operand values
@@ -146,6 +151,15 @@ struct Cpu {
   void update_mode();
   // Jump-cache entries of every address space become invalid (code translations changed).
   void forget_jumps();
+  // The translation of one page changed.
+  void forget_jumps_to(u64 linear) {
+    if (jumped_pages[Tlb::slot_of(linear)]) forget_jumps();
+  }
+  // Code at `linear` was found through the current table, and may be entered in a jump cache.
+  void note_code_page(u64 linear, TlbTable table) {
+    jumped_pages[Tlb::slot_of(linear)] = true;
+    if (!user && !local_jumps) local_jumps = !tlbs.is_global(table, linear);
+  }
   void load_state(const x86::X86State& state);
   void store_state();    // makes `s` whole
   u64 executed() const;  // instructions retired since power-on

@@ -126,8 +126,8 @@ void Tlb::flush_pcid(u16 pcid) {
   }
 }
 
-void Tlb::flush_page(u64 linear) {
-  if (large_overflow_ || remembered(huge_, align_down(linear, frame_1g))) return flush_all();
+bool Tlb::flush_page(u64 linear) {
+  if (large_overflow_ || remembered(huge_, align_down(linear, frame_1g))) return flush_all(), false;
   const u64 frame = align_down(linear, frame_2m);
   const bool large = remembered(large_, frame);
   const u64 first = slot_of(large ? frame : linear);
@@ -140,6 +140,7 @@ void Tlb::flush_page(u64 linear) {
       space.user->invalidate(slot);
     }
   }
+  return !large;
 }
 
 void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
@@ -150,6 +151,7 @@ void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
                         .host = reinterpret_cast<u64>(page.host_page),
                         .flags = page.flags};
   into.executable[slot] = page.executable && page.readable;
+  into.global[slot] = page.global;
   if (which != TlbTable::supervisor_smap || !page.global) into.note(slot);
 }
 

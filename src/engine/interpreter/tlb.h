@@ -62,14 +62,21 @@ class Tlb {
     return reinterpret_cast<u8*>(from.entries[slot].host + offset);
   }
   void fill(TlbTable which, u64 linear, const TlbFill& page);
+  // Whether the entry at `linear`, if it is there, stays in all address spaces.
+  bool is_global(TlbTable which, u64 linear) {
+    Set& from = set(which);
+    const u64 slot = slot_of(linear);
+    return (linear ^ from.entries[slot].read_tag) <= mask && from.global[slot];
+  }
 
   // Names the current translations of code: it changes with the address space and when the space is emptied by a switch. It is never 0.
   u64 asid() const { return current_->id; }
 
   // CR3 was written: `keep` (bit 63 of the source, or the same PCID untouched) keeps what this PCID has.
   void switch_address_space(u16 pcid, bool keep);
-  void flush_all();                            // everything, all PCIDs, global too
-  void flush_page(u64 linear);                 // INVLPG: this page in every address space, global or not
+  void flush_all();  // everything, all PCIDs, global too
+  // INVLPG: this page in every address space, global or not. False: others, too.
+  bool flush_page(u64 linear);
   void flush_pcid(u16 pcid);                   // INVPCID type 1
   void note_large_page(u64 linear, u64 size);  // a fill from a 2M/4M/1G page: flush_page takes all of its fragments
 
@@ -90,6 +97,7 @@ class Tlb {
 
     TlbEntry entries[Tlb::entries];
     bool executable[Tlb::entries];
+    bool global[Tlb::entries];
     u16 filled[listed];
     unsigned noted = 0;  // above `listed`: more than fit
   };

@@ -758,6 +758,8 @@ class Translator : Xbyak::CodeGenerator {
   unsigned outline(unsigned at) {
     ensure_saved();
     Cold& cold = add_site(at, 1);
+    cold.departure.outlined = true;
+    cold.departure.mnemonic = steps_[at].in.mnemonic;
     cold.jumps.push_back(jump_if(0));
     flags_ = {.saved = true};
     rejoin(cold);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/interpreter/block.h"
+#include "isa/x86/mnemonic.h"
 
 namespace doppel::translator {
 
@@ -28,11 +29,13 @@ constexpr u16 no_operation = 0xffff;
 
 struct Departure {
   DepartureKind kind;
+  bool outlined = false;     // site: not a TLB miss, but what the interpreter is always asked to do
   bool saved_entry = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
-  u16 first = 0, count = 0;  // operations of the block
-  i16 charged = 0;           // of the instructions from `first` on, how many were charged already
-  i16 released = 0;          // lookup: what RSP has moved up; undone if the branch is refused
-  u32 block = 0;             // index of the NativeBlock
+  x86::Mnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;  // of what is outlined
+  u16 first = 0, count = 0;                         // operations of the block
+  i16 charged = 0;   // of the instructions from `first` on, how many were charged already
+  i16 released = 0;  // lookup: what RSP has moved up; undone if the branch is refused
+  u32 block = 0;     // index of the NativeBlock
   u32 resume = 0;
   i32 target = 0;  // exit: offset from the block's page
   u32 patch = 0;   // exit: offset of the jump's 32-bit displacement

@@ -74,7 +74,10 @@ void TranslatorVcpu::code_changed() {
 
 // The block at cpu_.rip, as find_block gives it, when everything known of older blocks is right.
 Block* TranslatorVcpu::find() {
-  if (code_changed_.exchange(false)) cpu_.forget_jumps();
+  if (code_changed_.exchange(false)) {
+    ++statistics_.code_changes;
+    cpu_.forget_jumps();
+  }
   Block* block = interpreter::find_block(cpu_, static_cast<u64>(cpu_.remaining), scratch_);
   if (cpu_.blocks.clears() != block_clears_) forget_translations();
   return block;
@@ -82,6 +85,7 @@ Block* TranslatorVcpu::find() {
 
 void TranslatorVcpu::forget_translations() {
   block_clears_ = cpu_.blocks.clears();
+  ++statistics_.flushes;
   translations_.used = translations_.stubs.end;
   translations_.blocks.resize(1);
   translations_.departures.resize(1);
@@ -102,7 +106,10 @@ void TranslatorVcpu::step() {
     return run_native(translations_.blocks[native].entry_saved);
   }
   if (cpu_.blocks.clears() != block_clears_) return;  // its room was needed: once more
+  const i64 before = cpu_.remaining;
   execute(block);
+  statistics_.interpreted_instructions += static_cast<u64>(before - cpu_.remaining);
+  ++statistics_.interpreted_blocks;
   settle();
 }
 
@@ -122,7 +129,12 @@ u32 TranslatorVcpu::native_of(Block* block) {
     forget_translations();
     return 0;
   }
+  const auto start = std::chrono::steady_clock::now();
+  const u64 used = translations_.used;
   block->native = translate_block(cpu_, translations_, block, true);
+  statistics_.translating += std::chrono::steady_clock::now() - start;
+  statistics_.translated_bytes += translations_.used - used;
+  ++statistics_.translated_blocks;
   return block->native;
 }
 
@@ -146,6 +158,7 @@ void TranslatorVcpu::run_native(u32 offset) {
     const u32 id = enter(&cpu_);
     cpu_.flags.unpack(from_save_format(native.saved_flags));
     const Departure departure = translations_.departures[id];
+    ++statistics_.departures[static_cast<unsigned>(departure.kind)];
     offset = departure.kind == DepartureKind::exit ? after_exit(id) : after(departure);
   }
 }
@@ -176,6 +189,11 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   const NativeBlock& native = translations_.blocks[departure.block];
   const Block& block = *native.block;
   const u64 context = cpu_.code_context;
+  if (departure.outlined)
+    ++statistics_.outlined[departure.mnemonic];
+  else
+    ++statistics_.tlb_misses;
+  statistics_.interpreted_instructions += departure.count;
   cpu_.remaining += departure.charged;
   for (unsigned i = 0; i < departure.count; ++i) {
     const bool falls_through = run_operation(block, departure.first + i);

@@ -3,6 +3,7 @@
 
 #include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/translator/block_translator.h"
+#include "engine/translator/statistics.h"
 
 namespace doppel::translator {
 
@@ -21,6 +22,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   TranslatorVcpu& operator=(const TranslatorVcpu&) = delete;
 
   VcpuExit run(u64 budget) override;
+  std::string statistics() const override { return statistics_.text(cpu_.index, cpu_.executed()); }
 
  protected:
   void step() override;
@@ -46,6 +48,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   Translations translations_;
   interpreter::ScratchBlock single_;
   std::unique_ptr<interpreter::NativeJump[]> jumps_, no_jumps_;
+  Statistics statistics_;
   u64 poll_target_ = 0;  // what a poll reads
   u64 block_clears_ = 0;
   std::atomic<bool> code_changed_{false};

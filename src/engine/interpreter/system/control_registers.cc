@@ -184,6 +184,13 @@ bool clts(Cpu& cpu, const Op*) {
 
 bool invalidate_caches(Cpu& cpu, const Op*) { return privileged(cpu); }
 
+void flush_page(Cpu& cpu, u64 linear) {
+  if (cpu.tlbs.flush_page(linear))
+    cpu.forget_jumps_to(linear);
+  else
+    cpu.forget_jumps();
+}
+
 bool invlpg(Cpu& cpu, const Op* op) {
   if (!privileged(cpu)) return false;
   u64 linear = effective_address(cpu, op);
@@ -192,8 +199,7 @@ bool invlpg(Cpu& cpu, const Op* op) {
   else if (op->segment >= fs)
     linear += cpu.s.segments[op->segment].base;
   if (!is_canonical(linear)) return true;
-  cpu.tlbs.flush_page(linear);
-  cpu.forget_jumps();
+  flush_page(cpu, linear);
   return true;
 }
 
@@ -216,7 +222,7 @@ bool invpcid(Cpu& cpu, const Op* op) {
   if (names_pcid && pcid != 0 && !(cpu.s.cr4 & cr4::pcide)) return refuse_gp(cpu);
   if (by == InvalidateBy::address && !is_canonical(linear.value)) return refuse_gp(cpu);
   switch (by) {
-    case InvalidateBy::address: cpu.tlbs.flush_page(linear.value); break;
+    case InvalidateBy::address: flush_page(cpu, linear.value); return true;
     case InvalidateBy::pcid: cpu.tlbs.flush_pcid(static_cast<u16>(pcid)); break;
     default: cpu.tlbs.flush_all(); break;
   }

@@ -1,0 +1,31 @@
+// What a vCPU of the translator counts while it runs, for --stats. Only what leaves translated code is counted, so that it costs nothing
+// within.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <map>
+#include <string>
+
+#include "base/types.h"
+#include "engine/translator/native_block.h"
+#include "isa/x86/mnemonic.h"
+
+namespace doppel::translator {
+
+struct Statistics {
+  std::array<u64, 4> departures{};        // by DepartureKind
+  std::map<x86::Mnemonic, u64> outlined;  // instructions of 64-bit code that the interpreter executed for translated code
+  u64 tlb_misses = 0;                     // probes that the TLB did not answer (and traps)
+  u64 translated_blocks = 0, translated_bytes = 0;
+  u64 interpreted_blocks = 0;
+  u64 interpreted_instructions = 0;
+  u64 flushes = 0;  // times that all translations were dropped
+  u64 code_changes = 0;
+  std::chrono::nanoseconds translating{};
+
+  // Lines of text; `instructions`: retired in all.
+  std::string text(unsigned vcpu, u64 instructions) const;
+};
+
+}  // namespace doppel::translator
