@@ -53,15 +53,13 @@ class Sink(socketserver.BaseRequestHandler):
         Sink.right = Sink.right and at == 0
 
 
-together = []
-
-
 def gather(count):
-    """Accepts `count` connections, then tells each that they were together, and keeps them."""
+    """Accepts `count` connections, then tells each that they were together, and keeps them until so many more have come."""
     server = socket.create_server(("127.0.0.1", 9003), backlog=count)
-    together.extend(server.accept()[0] for _ in range(count))
-    for peer in together:
-        peer.sendall(b"together\n")
+    while True:
+        together = [server.accept()[0] for _ in range(count)]
+        for peer in together:
+            peer.sendall(b"together\n")
 
 
 def dns():

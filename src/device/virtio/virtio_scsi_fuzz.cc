@@ -14,7 +14,7 @@ constexpr u64 header = 0x20000, data = 0x22000, answer = 0x30000;
 // A request, or a control request, with well-formed buffers around what the fuzzer chose.
 void send_request(VirtioMachine& machine, ByteSource& in) {
   VirtioDriver driver(machine);
-  driver.start(driver.offered());
+  if (!driver.start(driver.offered())) return;  // such as while a reset waits for requests
   for (unsigned count = 1 + static_cast<unsigned>(in.next(1) % 4), i = 0; i < count; ++i) {
     const u8 how = static_cast<u8>(in.next(1));
     const unsigned queue = how & 3;
