@@ -1,4 +1,4 @@
-// Requests of several threads at once, to the same clusters, while flushes commit.
+// Requests of several threads at once, to the same clusters, while flushes commit; and qcow2 beneath a throw-away overlay.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -120,6 +120,57 @@ INSTANTIATE_TEST_SUITE_P(
         ConcurrentVariant{"io_uring_subclusters", IoEngine::Kind::io_uring, {.extended_l2 = true}},
         ConcurrentVariant{"threads_lazy", IoEngine::Kind::threads, {.cluster_bits = 12, .lazy_refcounts = true}}),
     [](const auto& variant) { return std::string(variant.param.name); });
+
+TEST(Qcow2Disk, SnapshotModeAndSavedState) {
+  const DiskFolder folder;
+  const auto loop = std::move(*EventLoop::create());
+  const auto engine = std::move(*IoEngine::create(*loop));
+  const std::string path = folder / "a.qcow2";
+  std::ofstream(path) << *qcow2::new_image({.size_bytes = 1 * MiB});
+  {
+    auto image = open_disk({.path = path}, *engine);
+    ASSERT_TRUE(image) << image.error().message;
+    EXPECT_EQ(Waiting(**image).write(64 * KiB, std::string(4096, 'o')), 0);
+  }
+  const std::string before = file_bytes(path);
+  auto image = open_disk({.path = path, .snapshot = true}, *engine),
+       second = open_disk({.path = path, .snapshot = true}, *engine);
+  ASSERT_TRUE(image && second);
+  EXPECT_EQ(Waiting(**image).write(65 * KiB, std::string(512, 'n')), 0);
+  auto saving = state::Archive::for_saving();
+  (*image)->state(saving);
+  auto loading = state::Archive::for_loading(saving.take());
+  (*second)->state(loading);
+  ASSERT_TRUE(loading.status()) << loading.status().error().message;
+  EXPECT_EQ(Waiting(**second).contents(), Waiting(**image).contents());
+  EXPECT_EQ(Waiting(**second).contents().substr(64 * KiB, 2048),
+            std::string(1024, 'o') + std::string(512, 'n') + std::string(512, 'o'));
+  image->reset();
+  second->reset();
+  EXPECT_EQ(file_bytes(path), before);
+}
+
+// An overlay is made once, and refused for another base.
+TEST(Qcow2Disk, OverlayOfABase) {
+  const DiskFolder folder;
+  const auto loop = std::move(*EventLoop::create());
+  const auto engine = std::move(*IoEngine::create(*loop));
+  std::ofstream(folder / "base") << std::string(1 * MiB, 'b');
+  std::ofstream(folder / "other") << std::string(1 * MiB, 'x');
+  const DiskOptions options{.path = folder / "mine", .base = folder / "base"};
+  for (const char first : {'b', 'n'}) {
+    auto image = open_disk(options, *engine);
+    ASSERT_TRUE(image) << image.error().message;
+    std::string data(512, 0);
+    EXPECT_EQ(Waiting(**image).read(0, data), 0);
+    EXPECT_EQ(data, std::string(512, first));
+    EXPECT_EQ(Waiting(**image).write(0, std::string(512, 'n')), 0);
+  }
+  EXPECT_EQ(file_bytes(folder / "base"), std::string(1 * MiB, 'b'));
+  const auto refused = open_disk({.path = folder / "mine", .base = folder / "other"}, *engine);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("is no overlay of"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace doppel::disk
