@@ -32,7 +32,7 @@ std::string sector_of(u32 number) {
   return text;
 }
 
-bool long_tests() { return std::getenv("DOPPEL_TEST_LONG") != nullptr && *std::getenv("DOPPEL_TEST_LONG") != 0; }
+bool long_tests() { return std::getenv("DOPPEL_QCOW2_LONG") != nullptr && *std::getenv("DOPPEL_QCOW2_LONG") != 0; }
 
 struct Qcow2Crash : ::testing::TestWithParam<CrashVariant> {
   // What an operation may do to sectors, and which events it began and ended with. One that is durable has done it all

@@ -1,4 +1,4 @@
-// Random operations against a model of the disk, with qemu-img's opinion of what is on the host's disk. With DOPPEL_TEST_LONG
+// Random operations against a model of the disk, with qemu-img's opinion of what is on the host's disk. With DOPPEL_QCOW2_LONG
 // there are 112 sequences for each variant, 2,016 together.
 #include <gtest/gtest.h>
 
@@ -159,7 +159,8 @@ struct Qcow2Write : ::testing::TestWithParam<Variant> {
     if (!GetParam().options.data_file.empty()) return "";
     CreateOptions options = GetParam().options;
     options.size_bytes = model.size();
-    const bool compress = below(2) == 0;
+    // Compressed clusters share their host's clusters, until no count is left for a snapshot.
+    const bool compress = below(2) == 0 && options.refcount_order >= 4;
     if (options.version == 3 && below(2) == 0) options.compression = qcow2::Compression::zstd;
     std::ofstream(folder / "new") << *qcow2::new_image(options);
     {
@@ -215,7 +216,7 @@ struct Qcow2Write : ::testing::TestWithParam<Variant> {
 };
 
 TEST_P(Qcow2Write, EqualsItsModel) {
-  const unsigned seeds = std::getenv("DOPPEL_TEST_LONG") != nullptr && *std::getenv("DOPPEL_TEST_LONG") != 0 ? 112 : 2;
+  const unsigned seeds = std::getenv("DOPPEL_QCOW2_LONG") != nullptr && *std::getenv("DOPPEL_QCOW2_LONG") != 0 ? 112 : 2;
   for (unsigned seed = 1; seed <= seeds; ++seed) {
     random.seed(seed);
     model.assign((200 + below(1000)) * 512, 0);
