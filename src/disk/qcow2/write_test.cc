@@ -216,7 +216,8 @@ struct Qcow2Write : ::testing::TestWithParam<Variant> {
 };
 
 TEST_P(Qcow2Write, EqualsItsModel) {
-  const unsigned seeds = std::getenv("DOPPEL_QCOW2_LONG") != nullptr && *std::getenv("DOPPEL_QCOW2_LONG") != 0 ? 112 : 2;
+  const unsigned seeds = std::getenv("DOPPEL_QCOW2_LONG") != nullptr && *std::getenv("DOPPEL_QCOW2_LONG") != 0 ? 112
+                                                                                                               : 2;
   for (unsigned seed = 1; seed <= seeds; ++seed) {
     random.seed(seed);
     model.assign((200 + below(1000)) * 512, 0);
