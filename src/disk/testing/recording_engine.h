@@ -28,11 +28,16 @@ class RecordingEngine final : public disk::IoEngine {
   explicit RecordingEngine(EventLoop& loop) : IoEngine(loop) {}
   std::string_view name() const override { return "recording"; }
   std::vector<Event> events;
+  unsigned fail_one_in = 0;  // 0: none fails
 
  protected:
   void start(OperationPtr operation) override {
-    record(operation->request);
-    while (!advance(*operation, perform(*operation))) {
+    if (fail_one_in != 0 && operation->request.kind != disk::IoRequest::Kind::nothing && random_() % fail_one_in == 0) {
+      operation->error = EIO;
+    } else {
+      record(operation->request);
+      while (!advance(*operation, perform(*operation))) {
+      }
     }
     const std::lock_guard lock(mutex_);
     finished_.push_back(std::move(operation));
@@ -62,6 +67,7 @@ class RecordingEngine final : public disk::IoEngine {
     events.push_back(std::move(event));
   }
 
+  std::mt19937 random_;
   std::mutex mutex_;
   std::vector<OperationPtr> finished_;
 };
