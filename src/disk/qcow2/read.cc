@@ -105,7 +105,7 @@ void Image::read(u64 offset, std::span<const iovec> buffers, Completion done) {
   }
   if (!fast) return strand_.submit([&] { request(read_task(offset, buffers), std::move(done)); });
   strand_.engine().submit({.kind = IoRequest::Kind::read,
-                           .fd = data().fd(),
+                           .fd = data().fd_for(run.host, buffers),
                            .offset = run.host,
                            .buffers = buffers,
                            .done = [this, ticket, done = std::move(done)](int error) {

@@ -1,7 +1,7 @@
 // An I/O engine that performs requests at once and keeps what was written in which order: for tests of what a crash leaves.
 #pragma once
 
-#include <linux/falloc.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,6 +23,7 @@ class RecordingEngine final : public disk::IoEngine {
     bool sync = false;  // all before is on the medium; else a write
     u64 offset = 0;
     std::vector<u8> bytes{};  // a hole that was punched: zeroes
+    bool direct = false;      // by a descriptor with O_DIRECT
   };
 
   explicit RecordingEngine(EventLoop& loop) : IoEngine(loop) {}
@@ -58,7 +59,8 @@ class RecordingEngine final : public disk::IoEngine {
     const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
     Event event{.file = std::string(target.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0))),
                 .sync = request.kind == sync_data,
-                .offset = request.offset};
+                .offset = request.offset,
+                .direct = (::fcntl(request.fd, F_GETFL) & O_DIRECT) != 0};
     if (request.kind == allocate) event.bytes.resize(request.bytes);
     for (const iovec& buffer : request.buffers) {
       const u8* bytes = static_cast<const u8*>(buffer.iov_base);
