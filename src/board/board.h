@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "device/device.h"
 #include "device/serial/character_port.h"
+#include "disk/cache_mode.h"
 #include "disk/format.h"
 #include "engine/vcpu.h"
 #include "memory/bus.h"
@@ -33,8 +34,9 @@ struct DiskSpec {
   bool read_only = false;
   std::string serial{};  // what the guest sees; empty: by the disk's place
   DiskBus bus = DiskBus::virtio;
-  bool cdrom = false;      // a CD-ROM drive, which is on the SCSI bus and read-only
+  bool cdrom = false;  // a CD-ROM drive, which is on the SCSI bus and read-only
   disk::Format format = disk::Format::automatic;
+  disk::CacheMode cache = disk::CacheMode::writeback;
   std::string base{};      // not empty: the disk is an overlay of this raw image, and made if it does not exist
   std::string contents{};  // instead of a file: a read-only disk of these bytes, for which `path` is a name only
 };

@@ -55,8 +55,10 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --console hvc", 2, "--console: unknown device 'hvc': use serial or virtio");
   check_refused("run --kernel x --clock sun", 2, "--clock: unknown clock 'sun': use host or instructions");
   check_refused("run --kernel x --disk a,format=vdi", 2, "--disk: unknown format 'vdi': use raw or qcow2");
+  check_refused("run --kernel x --disk a,cache=warm", 2,
+                "--disk: unknown cache mode 'warm': use writeback, writethrough, none, directsync or unsafe");
   check_refused("run --kernel x --disk a,fast", 2,
-                "--disk: unknown setting 'fast': use format=, bus=, snapshot, readonly or serial=");
+                "--disk: unknown setting 'fast': use format=, bus=, cache=, snapshot, readonly or serial=");
   check_refused("run --kernel x --disk a,bus=ide", 2, "--disk: unknown bus 'ide': use virtio or scsi");
   check_refused("run --kernel /etc/passwd --cdrom /nonexistent", 1, "the CD-ROM image '/nonexistent' does not exist");
   check_refused("run --kernel x --trace all", 2,

@@ -39,11 +39,11 @@ void MachineOptions::add_to(CLI::App& command) {
        "What the processors are: x86-64-v2, x86-64-v3 (the psABI's levels, the same on every host) or max (everything "
        "that this host has)");
   command
-      .add_option(
-          "--disk", disks,
-          "A disk: FILE[,format=raw|qcow2][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]; once for each "
-          "disk. With 'snapshot' the file stays as it is and all writes are forgotten at the end. Without "
-          "'format' it is qcow2 if its name ends in .qcow2, else raw; the bus is virtio unless given")
+      .add_option("--disk", disks,
+                  "A disk: FILE[,format=raw|qcow2][,bus=virtio|scsi][,cache=MODE][,snapshot][,readonly][,serial=TEXT]; "
+                  "once for each "
+                  "disk. With 'snapshot' the file stays as it is and all writes are forgotten at the end. Without "
+                  "'format' it is qcow2 if its name ends in .qcow2, else raw; the bus is virtio unless given")
       ->group("Hardware")
       ->type_name("DISK");
   command
@@ -116,13 +116,17 @@ Result<DiskSpec> parse_disk(std::string_view text) {
     } else if (word.starts_with("bus=")) {
       if (word != "bus=virtio")
         return usage_error(fmt::format("--disk: unknown bus '{}': use virtio or scsi", word.substr(4)));
+    } else if (word.starts_with("cache=")) {
+      const auto mode = disk::parse_cache_mode(word.substr(6));
+      if (!mode) return usage_error("--disk: " + mode.error().message);
+      disk.cache = *mode;
     } else if (word.starts_with("format=")) {
       const auto format = disk::parse_format(word.substr(7));
       if (!format) return usage_error("--disk: " + format.error().message);
       disk.format = *format;
     } else {
       return usage_error(
-          fmt::format("--disk: unknown setting '{}': use format=, bus=, snapshot, readonly or serial=", word));
+          fmt::format("--disk: unknown setting '{}': use format=, bus=, cache=, snapshot, readonly or serial=", word));
     }
   }
   return disk;

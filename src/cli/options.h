@@ -31,7 +31,7 @@ struct MachineOptions {
 
 // "NAME[,overlay=FILE]": the image's disk, or its overlay, goes before the others, and its kernel boots unless another was given.
 Result<> add_image(std::string_view text, BoardSpec& board);
-// "FILE[,format=raw|qcow2][,bus=virtio|scsi][,snapshot][,readonly][,serial=TEXT]".
+// "FILE[,format=raw|qcow2][,bus=virtio|scsi][,cache=MODE][,snapshot][,readonly][,serial=TEXT]".
 Result<DiskSpec> parse_disk(std::string_view text);
 // "FILE": commas and all.
 Result<DiskSpec> parse_cdrom(std::string_view text);

@@ -13,7 +13,10 @@
 #include "base/units.h"
 #include "disk/open.h"
 #include "disk/overlay.h"
+#include "disk/qcow2/create.h"
 #include "disk/raw.h"
+#include "disk/testing/lab.h"
+#include "disk/testing/recording_engine.h"
 
 namespace doppel::disk {
 namespace {
@@ -308,6 +311,52 @@ TEST_F(OpenTest, ErrorsForTheUser) {
     EXPECT_EQ(error({.path = folder.path / "good", .snapshot = true}), "");
     fs::permissions(folder.path / "good", fs::perms::none);
     check("good", "disk 'good' cannot be read; change its permissions", true);
+  }
+}
+
+TEST_F(OpenTest, CacheModes) {
+  using doppel::testing::RecordingEngine;
+  using doppel::testing::Waiting;
+  struct Case {
+    CacheMode mode;
+    bool syncs_writes, syncs_flushes, direct;
+  };
+  for (const Format format : {Format::raw, Format::qcow2}) {
+    for (const Case& one :
+         {Case{CacheMode::writeback, false, true, false}, Case{CacheMode::writethrough, true, true, false},
+          Case{CacheMode::none, false, true, true}, Case{CacheMode::directsync, true, true, true},
+          Case{CacheMode::unsafe, false, false, false}}) {
+      RecordingEngine recording(*loop);
+      const std::string path = folder.file("cached", 1 * MiB);
+      if (format == Format::qcow2) std::ofstream(path) << *qcow2::new_image({.size_bytes = 1 * MiB});
+      auto image = open_disk({.path = path, .format = format, .cache = one.mode}, recording);
+      if (!image && one.direct) continue;  // a file system without O_DIRECT
+      ASSERT_TRUE(image) << image.error().message;
+      Waiting disk(**image);
+      const auto happened = [&](auto what) {
+        const bool found = std::ranges::any_of(recording.events, what);
+        recording.events.clear();
+        return found;
+      };
+      const auto is_sync = [](const RecordingEngine::Event& event) { return event.sync; };
+      alignas(4096) static std::array<char, 4096> page;
+      page.fill('p');
+      EXPECT_EQ(disk.write(64 * KiB, {page.data(), page.size()}), 0);  // allocates
+      recording.events.clear();
+      EXPECT_EQ(disk.write(64 * KiB, {page.data(), page.size()}), 0);
+      bool direct = false;
+      for (const auto& event : recording.events) direct |= event.direct;
+      EXPECT_EQ(direct, one.direct);
+      EXPECT_EQ(happened(is_sync), one.syncs_writes);
+      EXPECT_EQ(disk.flush(), 0);
+      EXPECT_EQ(happened(is_sync), one.syncs_flushes);
+      std::string back(512, 0);
+      EXPECT_EQ(disk.write(65 * KiB, std::string(512, 'q')), 0);
+      EXPECT_EQ(disk.read(64 * KiB + 512, back), 0);
+      EXPECT_EQ(back, std::string(512, 'p'));
+      EXPECT_EQ(disk.read(65 * KiB, back), 0);
+      EXPECT_EQ(back, std::string(512, 'q'));
+    }
   }
 }
 

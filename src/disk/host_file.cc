@@ -74,6 +74,23 @@ Result<u64> image_file_bytes(int fd, const std::string& path) {
   return bytes;
 }
 
+Result<> DirectPath::open(int fd, const std::string& path, bool read_only) {
+  fd_ = Fd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC));
+  if (fd_) return {};
+  return fail_errno(fmt::format("disk '{}' cannot be used without the host's cache (use cache=writeback)", path));
+}
+
+int DirectPath::choose(int other, u64 offset, std::span<const iovec> buffers, u64 end) const {
+  constexpr u64 alignment = 4096;
+  if (!fd_) return other;
+  u64 bits = offset, bytes = 0;
+  for (const iovec& buffer : buffers) {
+    bits |= reinterpret_cast<u64>(buffer.iov_base) | buffer.iov_len;
+    bytes += buffer.iov_len;
+  }
+  return (bits & (alignment - 1)) == 0 && offset + bytes <= end ? fd_.get() : other;
+}
+
 int perform_now(IoEngine& engine, IoRequest request) {
   int result = EIO;
   request.done = [&result](int error) { result = error; };
@@ -99,13 +116,17 @@ Task HostFile::read(Strand& strand, u64 offset, std::span<const iovec> buffers) 
     list = clipped;
   }
   if (there == 0) co_return 0;
-  IoWait wait{strand, {.kind = IoRequest::Kind::read, .fd = fd_.get(), .offset = offset, .buffers = list}};
+  IoWait wait{strand, {.kind = IoRequest::Kind::read, .fd = fd_for(offset, list), .offset = offset, .buffers = list}};
   co_return co_await wait;
 }
 
 Task HostFile::write(Strand& strand, u64 offset, std::span<const iovec> buffers) {
   const u64 bytes = total_bytes(buffers);
-  IoWait wait{strand, {.kind = IoRequest::Kind::write, .fd = fd_.get(), .offset = offset, .buffers = buffers}};
+  IoWait wait{strand,
+              {.kind = IoRequest::Kind::write,
+               .fd = direct_.choose(fd_.get(), offset, buffers, ~u64{0}),
+               .offset = offset,
+               .buffers = buffers}};
   const int error = co_await wait;
   if (error == 0) reached(offset + bytes);
   co_return error;

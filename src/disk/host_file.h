@@ -16,6 +16,18 @@ Result<Fd> open_image_file(const std::string& path, bool read_only);
 // Of a file or a block device.
 Result<u64> image_file_bytes(int fd, const std::string& path);
 
+// A second way to an open file that leaves out the host's page cache, for requests that are aligned.
+class DirectPath {
+ public:
+  // An error where the host's file system has no such thing.
+  Result<> open(int fd, const std::string& path, bool read_only);
+  // The descriptor for a request that ends at most at `end`: this one's, or `other`.
+  int choose(int other, u64 offset, std::span<const iovec> buffers, u64 end) const;
+
+ private:
+  Fd fd_;
+};
+
 // Performs one request to its end: 0 or errno. Only while nobody else waits for the engine.
 int perform_now(IoEngine& engine, IoRequest request);
 
@@ -27,7 +39,11 @@ class HostFile {
   static Result<HostFile> open(const std::string& path, bool read_only, IoEngine& engine);
 
   const std::string& path() const { return path_; }
-  int fd() const { return fd_.get(); }
+  // For a request of data.
+  int fd_for(u64 offset, std::span<const iovec> buffers) const {
+    return direct_.choose(fd_.get(), offset, buffers, end_);
+  }
+  Result<> use_direct(bool read_only) { return direct_.open(fd_.get(), path_, read_only); }
   u64 end() const { return end_; }
   // What was written reaches to here.
   void reached(u64 offset) { end_ = std::max(end_, offset); }
@@ -52,6 +68,7 @@ class HostFile {
 
   std::string path_;
   Fd fd_;
+  DirectPath direct_;
   u64 end_;
   IoEngine* engine_;
 };

@@ -159,8 +159,12 @@ Result<std::unique_ptr<BlockImage>> open_disk(const DiskOptions& options, IoEngi
   if (!options.base.empty()) TRY(prepare_overlay(options, engine));
   const Format format = options.base.empty() ? options.format : Format::qcow2;
   auto image = TRY(open_file_as(options.path, format, options.read_only || options.snapshot, engine, chain));
+  if (is_direct(options.cache)) {
+    auto* qcow2 = qcow2::as_qcow2(image.get());
+    TRY(qcow2 != nullptr ? qcow2->use_direct() : dynamic_cast<RawImage&>(*image).use_direct());
+  }
   if (options.snapshot && !options.read_only) return TRY(Overlay::create(std::move(image), engine));
-  return image;
+  return with_cache_mode(std::move(image), options.cache, engine);
 }
 
 }  // namespace doppel::disk

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "disk/block_image.h"
+#include "disk/cache_mode.h"
 #include "disk/format.h"
 #include "disk/io_engine.h"
 #include "disk/qcow2/image.h"
@@ -18,6 +19,7 @@ struct DiskOptions {
   Format format = Format::automatic;
   bool read_only = false;
   bool snapshot = false;  // writes go to a temporary file and are lost; the image itself is only read
+  CacheMode cache = CacheMode::writeback;
   // Not empty: the disk is an overlay of this raw image; it is made when it does not exist.
   std::string base{};
 };

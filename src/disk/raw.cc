@@ -63,16 +63,22 @@ Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path, bool r
 void RawImage::read(u64 offset, std::span<const iovec> buffers, Completion done) {
   if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
     return engine_.complete(error, std::move(done));
-  engine_.submit(
-      {.kind = IoRequest::Kind::read, .fd = fd_.get(), .offset = offset, .buffers = buffers, .done = std::move(done)});
+  engine_.submit({.kind = IoRequest::Kind::read,
+                  .fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_),
+                  .offset = offset,
+                  .buffers = buffers,
+                  .done = std::move(done)});
 }
 
 void RawImage::write(u64 offset, std::span<const iovec> buffers, Completion done) {
   if (read_only_) return engine_.complete(EROFS, std::move(done));
   if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
     return engine_.complete(error, std::move(done));
-  engine_.submit(
-      {.kind = IoRequest::Kind::write, .fd = fd_.get(), .offset = offset, .buffers = buffers, .done = std::move(done)});
+  engine_.submit({.kind = IoRequest::Kind::write,
+                  .fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_),
+                  .offset = offset,
+                  .buffers = buffers,
+                  .done = std::move(done)});
 }
 
 void RawImage::flush(Completion done) {

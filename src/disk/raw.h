@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "disk/block_image.h"
+#include "disk/host_file.h"
 #include "disk/io_engine.h"
 
 namespace doppel::disk {
@@ -17,6 +18,8 @@ class RawImage final : public BlockImage {
   // Opens and locks `path`. Errors name the path and say what to do: missing, a folder, not permitted, in use, empty, a
   // size that is not a multiple of 512. The engine must outlive the image.
   static Result<std::unique_ptr<RawImage>> open(const std::string& path, bool read_only, IoEngine& engine);
+
+  Result<> use_direct() { return direct_.open(fd_.get(), path_, read_only_); }
 
   const std::string& path() const override { return path_; }
   u64 size_bytes() const override { return size_bytes_; }
@@ -49,6 +52,7 @@ class RawImage final : public BlockImage {
   const bool read_only_;
   IoEngine& engine_;
   Fd fd_;
+  DirectPath direct_;
   std::atomic<u64> size_bytes_ = 0;
   u32 preferred_bytes_ = 4096;
 };

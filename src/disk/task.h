@@ -21,15 +21,15 @@ namespace doppel::disk {
 
 class [[nodiscard]] Task {
  public:
-  struct promise_type {
+  struct Promise {
     int result = 0;
     std::coroutine_handle<> waiter;
 
-    Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    Task get_return_object() { return Task(std::coroutine_handle<Promise>::from_promise(*this)); }
     static std::suspend_never initial_suspend() noexcept { return {}; }
     struct Final {
       static bool await_ready() noexcept { return false; }
-      static std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) noexcept {
+      static std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) noexcept {
         return self.promise().waiter ? self.promise().waiter : std::noop_coroutine();
       }
       static void await_resume() noexcept {}
@@ -38,6 +38,8 @@ class [[nodiscard]] Task {
     void return_value(int error) { result = error; }
     static void unhandled_exception() { std::terminate(); }
   };
+
+  using promise_type = Promise;
 
   Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, {})) {}
   Task& operator=(Task&&) = delete;
@@ -52,19 +54,20 @@ class [[nodiscard]] Task {
   int await_resume() const noexcept { return handle_.promise().result; }
 
  private:
-  explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
-  std::coroutine_handle<promise_type> handle_;
+  explicit Task(std::coroutine_handle<Promise> handle) : handle_(handle) {}
+  std::coroutine_handle<Promise> handle_;
 };
 
 // A coroutine that owns itself.
 struct Detached {
-  struct promise_type {
+  struct Promise {
     static Detached get_return_object() { return {}; }
     static std::suspend_never initial_suspend() noexcept { return {}; }
     static std::suspend_never final_suspend() noexcept { return {}; }
     static void return_void() {}
     static void unhandled_exception() { std::terminate(); }
   };
+  using promise_type = Promise;
 };
 
 class Strand {

@@ -52,6 +52,7 @@ Result<std::unique_ptr<disk::BlockImage>> open_image(const DiskSpec& disk, disk:
                           .format = disk.cdrom ? disk::Format::raw : disk.format,
                           .read_only = disk.read_only,
                           .snapshot = disk.snapshot,
+                          .cache = disk.cache,
                           .base = disk.base},
                          engine);
 }

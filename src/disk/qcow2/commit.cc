@@ -36,7 +36,8 @@ Task Image::flush_task() {
 }
 
 Task Image::make_room() {
-  if (!l2_cache_.crowded() && !refcount_cache_.crowded()) co_return 0;
+  constexpr std::size_t most_freed = 100'000;
+  if (!l2_cache_.crowded() && !refcount_cache_.crowded() && freed_.size() < most_freed) co_return 0;
   co_return co_await flush_task();
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "disk/buffers.h"
+#include "disk/qcow2/snapshot_table.h"
 #include "disk/qcow2/transaction.h"
 #include "disk/raw.h"
 
@@ -123,7 +124,15 @@ Result<> Image::load_tables() {
   add(0, cluster);
   add(header_.l1_offset, u64{header_.l1_entries} * 8);
   add(header_.refcount_table_offset, header_.refcount_table_clusters * cluster);
-  if (header_.snapshot_count != 0) add(header_.snapshots_offset, cluster);
+  const auto snapshots = TRY(read_snapshots(file_, header_));
+  if (!snapshots.empty()) add(header_.snapshots_offset, snapshot_table_bytes(snapshots));
+  u64 snapshot_bytes = 0;
+  for (const Snapshot& snapshot : snapshots) {
+    snapshot_bytes += u64{snapshot.l1_entries} * 8;
+    if (snapshot_bytes > file_.end())
+      return fail(fmt::format("disk '{}' is damaged: the L1 tables of its snapshots lie over each other", path()));
+    add(snapshot.l1_offset, u64{snapshot.l1_entries} * 8);
+  }
   for (const u64 value : l1_) {
     if ((value & entry::offset_mask) != 0) add(value & entry::offset_mask, cluster);
   }

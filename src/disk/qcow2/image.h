@@ -49,6 +49,8 @@ class Image final : public BlockImage {
   BlockImage* backing() const { return backing_.get(); }
   void set_backing(std::unique_ptr<BlockImage> backing) { backing_ = std::move(backing); }
   std::unique_ptr<BlockImage> take_backing() { return std::move(backing_); }
+  // Data leave out the host's page cache.
+  Result<> use_direct() { return data().use_direct(read_only_); }
   // Brings all metadata to the disk, as closing does: for looking at the file, while nobody uses the image.
   Result<> settle();
   // For transaction.h, of an image that nobody uses meanwhile: the file, and to take note of what was changed in it.

@@ -98,14 +98,18 @@ void Image::read(u64 offset, std::span<const iovec> buffers, Completion done) {
   Run run;
   u64 ticket = 0;
   bool fast = false;
+  int fd = -1;
   {
     const std::lock_guard lock(strand_.mutex());
     fast = fast_run(offset, bytes, run);
-    if (fast) ticket = under_way_.begin();
+    if (fast) {
+      ticket = under_way_.begin();
+      fd = data().fd_for(run.host, buffers);
+    }
   }
   if (!fast) return strand_.submit([&] { request(read_task(offset, buffers), std::move(done)); });
   strand_.engine().submit({.kind = IoRequest::Kind::read,
-                           .fd = data().fd(),
+                           .fd = fd,
                            .offset = run.host,
                            .buffers = buffers,
                            .done = [this, ticket, done = std::move(done)](int error) {

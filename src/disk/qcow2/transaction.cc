@@ -226,7 +226,9 @@ Result<std::size_t> find_snapshot(const Image& image, const Structure& structure
 Result<> transact(Image& image, Structure next, bool snapshots_changed) {
   next.header.autoclear &= autoclear::bitmaps | autoclear::raw_data_file;
   next.header.incompatible &= ~(incompatible::dirty | incompatible::corrupt);
-  return Transaction(image, std::move(next)).run(snapshots_changed);
+  auto done = Transaction(image, std::move(next)).run(snapshots_changed);
+  if (!done) (void)image.reload();  // what was written to free clusters is no hole any more
+  return done;
 }
 
 Result<Structure> structure_of(const Image& image) {

@@ -39,14 +39,18 @@ void Image::write(u64 offset, std::span<const iovec> buffers, Completion done) {
   Run run;
   u64 ticket = 0;
   bool fast = false;
+  int fd = -1;
   {
     const std::lock_guard lock(strand_.mutex());
     fast = prepared_ && !broken_ && fast_run(offset, bytes, run) && run.in_place && !touches_metadata(run);
-    if (fast) ticket = under_way_.begin();
+    if (fast) {
+      ticket = under_way_.begin();
+      fd = data().fd_for(run.host, buffers);
+    }
   }
   if (!fast) return strand_.submit([&] { request(write_task(offset, buffers), std::move(done)); });
   strand_.engine().submit({.kind = IoRequest::Kind::write,
-                           .fd = data().fd(),
+                           .fd = fd,
                            .offset = run.host,
                            .buffers = buffers,
                            .done = [this, ticket, done = std::move(done)](int error) {

@@ -1,7 +1,7 @@
 // An I/O engine that performs requests at once and keeps what was written in which order: for tests of what a crash leaves.
 #pragma once
 
-#include <linux/falloc.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
@@ -23,16 +23,22 @@ class RecordingEngine final : public disk::IoEngine {
     bool sync = false;  // all before is on the medium; else a write
     u64 offset = 0;
     std::vector<u8> bytes{};  // a hole that was punched: zeroes
+    bool direct = false;      // by a descriptor with O_DIRECT
   };
 
   explicit RecordingEngine(EventLoop& loop) : IoEngine(loop) {}
   std::string_view name() const override { return "recording"; }
   std::vector<Event> events;
+  unsigned fail_one_in = 0;  // 0: none fails
 
  protected:
   void start(OperationPtr operation) override {
-    record(operation->request);
-    while (!advance(*operation, perform(*operation))) {
+    if (fail_one_in != 0 && operation->request.kind != disk::IoRequest::Kind::nothing && random_() % fail_one_in == 0) {
+      operation->error = EIO;
+    } else {
+      record(operation->request);
+      while (!advance(*operation, perform(*operation))) {
+      }
     }
     const std::lock_guard lock(mutex_);
     finished_.push_back(std::move(operation));
@@ -53,7 +59,8 @@ class RecordingEngine final : public disk::IoEngine {
     const ssize_t length = ::readlink(link.c_str(), target.data(), target.size());
     Event event{.file = std::string(target.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0))),
                 .sync = request.kind == sync_data,
-                .offset = request.offset};
+                .offset = request.offset,
+                .direct = (::fcntl(request.fd, F_GETFL) & O_DIRECT) != 0};
     if (request.kind == allocate) event.bytes.resize(request.bytes);
     for (const iovec& buffer : request.buffers) {
       const u8* bytes = static_cast<const u8*>(buffer.iov_base);
@@ -62,6 +69,7 @@ class RecordingEngine final : public disk::IoEngine {
     events.push_back(std::move(event));
   }
 
+  std::mt19937 random_;
   std::mutex mutex_;
   std::vector<OperationPtr> finished_;
 };
