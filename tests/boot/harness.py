@@ -13,6 +13,9 @@ import sys
 import time
 import zlib
 
+# What executes the guests of the tests: the engine that people get, unless told otherwise.
+ENGINE = os.environ.get("DOPPEL_TEST_ENGINE", "auto")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 DOPPEL = os.environ.get("DOPPEL", str(ROOT / "build/doppel"))
 SLOWNESS = float(os.environ.get("DOPPEL_TEST_SLOWNESS", "1"))

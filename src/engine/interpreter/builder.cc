@@ -209,16 +209,16 @@ bool within_code_limit(const Cpu& cpu, const Block& block) {
 
 }  // namespace
 
-Block* single_operation(const Block& whole, unsigned number, ScratchBlock& scratch) {
+Block* some_operations(const Block& whole, unsigned first, unsigned count, ScratchBlock& scratch) {
   Block* block = scratch.block();
   std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
-  const Op& op = whole.ops[number];
-  block->count = 1;
-  block->length = static_cast<u16>(op.offset + op.length);
-  block->ops[0] = op;
-  block->ops[1] = {};
-  block->ops[1].handler = execute_stop;
-  block->ops[1].offset = block->length;
+  const Op& last = whole.ops[first + count - 1];
+  block->count = static_cast<u16>(count);
+  block->length = static_cast<u16>(last.offset + last.length);
+  std::copy_n(whole.ops + first, count, block->ops);
+  block->ops[count] = {};
+  block->ops[count].handler = execute_stop;
+  block->ops[count].offset = block->length;
   return block;
 }
 

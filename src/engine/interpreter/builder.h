@@ -11,8 +11,9 @@ struct ScratchBlock {
   Block* block() { return reinterpret_cast<Block*>(storage); }
 };
 
-// One operation of a block as a block of its own, to be entered at the same address as the whole. It lasts until the next call.
-Block* single_operation(const Block& whole, unsigned number, ScratchBlock& scratch);
+// `count` operations of a block, from `first` on, as a block of their own, to be entered at the same address as the whole. It lasts until
+// the next call.
+Block* some_operations(const Block& whole, unsigned first, unsigned count, ScratchBlock& scratch);
 
 // The block at cpu.rip, of at most `limit` instructions. Whole blocks come from the cache and enter the jump cache; a shorter one,
 // and code outside of RAM, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.

@@ -136,7 +136,7 @@ void InterpreterVcpu::start_sipi() {
   cpu_.update_mode();
 }
 
-void InterpreterVcpu::execute(Block* block) {
+void InterpreterVcpu::execute(const Block* block) {
   cpu_.leave = Leave::next_block;
   cpu_.remaining -= block->count;
   enter(cpu_, block, cpu_.rip);

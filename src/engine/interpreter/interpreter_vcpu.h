@@ -57,7 +57,7 @@ class InterpreterVcpu : public Vcpu {
  protected:
   // Goes on from cpu_.rip for a while: some blocks, or one event.
   virtual void step();
-  void execute(Block* block);
+  void execute(const Block* block);
   // Acts on why the chain was left.
   void settle();
 

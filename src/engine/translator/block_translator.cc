@@ -747,23 +747,25 @@ class Translator : Xbyak::CodeGenerator {
       default: break;
     }
     if (!step.touches_memory()) {
-      emit_register_step(at);
-      return at + 1;
+      return emit_register_step(at);
     }
     if (!expressible(step)) return outline(at);
     return emit_group(find_group(at));
   }
   bool expressible(const Step& step) const { return step.kind != StepKind::copy || can_copy(step, step.has_memory()); }
 
+  // With all that follow it and are left to the interpreter, too.
   unsigned outline(unsigned at) {
+    unsigned count = 1;
+    while (at + count < segment_end_ && steps_[at + count].kind == StepKind::outline) ++count;
     ensure_saved();
-    Cold& cold = add_site(at, 1);
+    Cold& cold = add_site(at, count);
     cold.departure.outlined = true;
     cold.departure.mnemonic = steps_[at].in.mnemonic;
     cold.jumps.push_back(jump_if(0));
     flags_ = {.saved = true};
     rejoin(cold);
-    return at + 1;
+    return at + count;
   }
 
   unsigned branch(unsigned at) {
@@ -782,12 +784,11 @@ class Translator : Xbyak::CodeGenerator {
     return at + 1;
   }
 
-  void emit_register_step(unsigned at) {
+  unsigned emit_register_step(unsigned at) {
     const Step& step = steps_[at];
     if (!expressible(step) || scratch_needed(step) > (in_group_ ? 1u : 2u)) {
       CHECK(!in_group_);
-      outline(at);
-      return;
+      return outline(at);
     }
     before(step, step.enc.gprs_written, step.traps);
     if (step.kind == StepKind::lea)
@@ -795,6 +796,7 @@ class Translator : Xbyak::CodeGenerator {
     else if (step.kind == StepKind::copy)
       copy_noting_trap(at, std::nullopt);
     after(step, at);
+    return at + 1;
   }
 
   void copy_noting_trap(unsigned at, std::optional<HostMemory> memory) {

@@ -49,7 +49,6 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
       jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
       no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
       warm_up_(settings.warm_up) {
-  cpu_.chains_blocks = false;
   cpu_.longest_block = settings.longest_block;
   cpu_.native.poll_page = reinterpret_cast<u64>(&poll_target_);
   cpu_.native.no_jumps = no_jumps_.get();
@@ -95,6 +94,7 @@ void TranslatorVcpu::forget_translations() {
 
 void TranslatorVcpu::step() {
   if (interpreted_) return InterpreterVcpu::step();
+  cpu_.chains_blocks = cpu_.mode != x86::CodeMode::long64;  // what is never translated
   Block* block = find();
   if (!block) {
     cpu_.leave = Leave::fault;
@@ -177,12 +177,13 @@ u32 TranslatorVcpu::after(const Departure& departure) {
   return 0;
 }
 
-// One operation by the interpreter. False: it was left by a fault or for elsewhere; cpu_.rip and cpu_.leave say.
-bool TranslatorVcpu::run_operation(const Block& block, unsigned number) {
+// Some operations by the interpreter. False: they were left by a fault or for elsewhere; cpu_.rip and cpu_.leave say.
+bool TranslatorVcpu::run_operations(const Block& block, unsigned first, unsigned count) {
   const u64 start = cpu_.native.code_page + (block.physical & ~page_mask);
+  const Block* some = interpreter::some_operations(block, first, count, some_);
   cpu_.rip = start;
-  execute(interpreter::single_operation(block, number, single_));
-  return cpu_.leave == Leave::next_block && cpu_.rip == start + block.ops[number].offset + block.ops[number].length;
+  execute(some);
+  return cpu_.leave == Leave::next_block && cpu_.rip == start + some->length;
 }
 
 u32 TranslatorVcpu::after_site(const Departure& departure) {
@@ -195,11 +196,9 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
     ++statistics_.tlb_misses;
   statistics_.interpreted_instructions += departure.count;
   cpu_.remaining += departure.charged;
-  for (unsigned i = 0; i < departure.count; ++i) {
-    const bool falls_through = run_operation(block, departure.first + i);
-    if (cpu_.leave != Leave::next_block) return settle(), 0;
-    if (!falls_through || !block.valid()) return 0;
-  }
+  const bool falls_through = run_operations(block, departure.first, departure.count);
+  if (cpu_.leave != Leave::next_block) return settle(), 0;
+  if (!falls_through || !block.valid()) return 0;
   if (!departure.resume || cpu_.code_context != context || cpu_.attention.load() || code_changed_.load() ||
       (native.vectors & ~vectors_allowed(cpu_)))
     return 0;
@@ -213,7 +212,7 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
     cpu_.gpr[x86::rsp] -= static_cast<u64>(static_cast<i64>(departure.released));
     if (departure.first != no_operation) {
       ++cpu_.remaining;
-      run_operation(*translations_.blocks[departure.block].block, departure.first);
+      run_operations(*translations_.blocks[departure.block].block, departure.first, 1);
       settle();
     }
     return 0;

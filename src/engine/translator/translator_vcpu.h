@@ -39,14 +39,14 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 native_at_rip();
   u32 native_of(interpreter::Block* block);
   bool may_run(u32 native) const;
-  bool run_operation(const interpreter::Block& block, unsigned number);
+  bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void remember_jump(u32 native);
   void forget_translations();
   interpreter::Block* find();
   void code_changed() override;
 
   Translations translations_;
-  interpreter::ScratchBlock single_;
+  interpreter::ScratchBlock some_;
   std::unique_ptr<interpreter::NativeJump[]> jumps_, no_jumps_;
   Statistics statistics_;
   u64 poll_target_ = 0;  // what a poll reads
