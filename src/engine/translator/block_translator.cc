@@ -316,12 +316,18 @@ class Translator : Xbyak::CodeGenerator {
     return access;
   }
 
+  static unsigned pop_register(const Step& step) {
+    return step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
+  }
+
   // By how much a step moves RSP, if that is a constant.
   static std::optional<i64> stack_movement(const Step& step) {
     switch (step.kind) {
       case StepKind::push:
       case StepKind::call: return -8;
       case StepKind::pop:
+        if (pop_register(step) == x86::rsp) return std::nullopt;
+        return 8;
       case StepKind::ret: return 8;
       default: break;
     }
@@ -344,7 +350,12 @@ class Translator : Xbyak::CodeGenerator {
       case StepKind::jump:
       case StepKind::branch:
       case StepKind::jump_indirect:
-      case StepKind::call_indirect: return false;
+      case StepKind::call_indirect:
+      case StepKind::push_memory:
+      case StepKind::push_flags:
+      case StepKind::cli:
+      case StepKind::sti:
+      case StepKind::swapgs: return false;
       default: return scratch_needed(step) <= 1 && expressible(step);
     }
   }
@@ -744,6 +755,11 @@ class Translator : Xbyak::CodeGenerator {
       case StepKind::branch: return branch(at);
       case StepKind::jump_indirect: return jump_indirect(at);
       case StepKind::call_indirect: return call_indirect(at);
+      case StepKind::push_memory:
+      case StepKind::push_flags: return push_directly(at);
+      case StepKind::cli:
+      case StepKind::sti:
+      case StepKind::swapgs: return privileged(at);
       default: break;
     }
     if (!step.touches_memory()) {
@@ -886,6 +902,7 @@ class Translator : Xbyak::CodeGenerator {
         const unsigned gpr = step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number
                                                                         : step.enc.rm.number;
         before(step, bit_of(gpr), false);
+        if (gpr == x86::rsp) return mov(reg::r12, operand);
         if (is_slot(gpr)) {
           mov(reg::r15, operand);
           mov(slot(gpr), reg::r15);
@@ -937,6 +954,70 @@ class Translator : Xbyak::CodeGenerator {
       flags_.recipe = -1;
     }
     lea(reg::r12, ptr[reg::r12 + by]);
+  }
+
+  // PUSH of memory or of the flags: with a probe of the stack for itself.
+  unsigned push_directly(unsigned at) {
+    const Step& step = steps_[at];
+    ensure_saved();
+    flags_ = {.saved = true};
+    const std::size_t cold = colds_.size();
+    add_site(at, 1);
+    const bool memory = step.kind == StepKind::push_memory;
+    if (memory) {
+      const Access access = *access_of(step);
+      address(access.place, access.displacement);
+      probe(8, false, colds_[cold]);
+      mov(reg::r14, qword[reg::r14]);
+      mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
+    }
+    lea(reg::r14, ptr[reg::r12 - 8]);
+    probe(8, true, colds_[cold]);
+    mov(reg::r15, qword[reg::rsp + (memory ? frame_.at(native().target) : frame_.at(cpu_.other_flags))]);
+    mov(qword[reg::r14], reg::r15);
+    if (!memory) add_saved_flags();
+    lea(reg::r12, ptr[reg::r12 - 8]);
+    rejoin(colds_[cold]);
+    return at + 1;
+  }
+  // Into the image of RFLAGS at R14.
+  void add_saved_flags() {
+    const i32 saved = frame_.at(native().saved_flags);
+    movzx(reg::r15d, byte[reg::rsp + saved + 1]);
+    and_(reg::r15d, 0xd5);
+    or_(byte[reg::r14], reg::r15b);
+    movzx(reg::r15d, byte[reg::rsp + saved]);
+    shl(reg::r15d, 3);  // OF is bit 11
+    or_(byte[reg::r14 + 1], reg::r15b);
+  }
+
+  // CLI, STI and SWAPGS of a supervisor. STI holds interrupts off for one instruction: that cannot be seen when none is pending and the
+  // next instruction follows without a look at events, within the block.
+  unsigned privileged(unsigned at) {
+    const StepKind kind = steps_[at].kind;
+    if (kind == StepKind::sti && at + 1 == segment_end_) return outline(at);
+    ensure_saved();
+    flags_ = {.saved = true};
+    Cold& cold = add_site(at, 1);
+    cmp(byte[reg::rsp + frame_.at(cpu_.user)], 0);
+    cold.jumps.push_back(jump_if(0x85));
+    const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
+    if (kind == StepKind::cli) {
+      and_(flags, ~static_cast<u32>(rflags::if_));
+    } else if (kind == StepKind::sti) {
+      cmp(dword[reg::rsp + frame_.at(cpu_.events)], 0);
+      cold.jumps.push_back(jump_if(0x85));
+      or_(flags, static_cast<u32>(rflags::if_));
+    } else {
+      const auto current = qword[reg::rsp + frame_.segment_base(x86::gs)];
+      const auto other = qword[reg::rsp + frame_.at(cpu_.s.kernel_gs_base)];
+      mov(reg::r14, current);
+      mov(reg::r15, other);
+      mov(other, reg::r14);
+      mov(current, reg::r15);
+    }
+    rejoin(cold);
+    return at + 1;
   }
 
   // ---- indirect branches ----

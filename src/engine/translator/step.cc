@@ -146,13 +146,18 @@ StepKind kind_of(Step& step) {
   const bool plain_memory = step.enc.rm.kind != FieldKind::memory || in.memory.address_bytes == 8;
   switch (in.mnemonic) {
     case M(LEA): return plain_memory && in.operand_bytes >= 4 ? StepKind::lea : StepKind::outline;
+    case M(CLI): return StepKind::cli;
+    case M(STI): return StepKind::sti;
+    case M(SWAPGS): return StepKind::swapgs;
+    case M(PUSHFQ): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;
     case M(PUSH):
+      if (in.has_memory())
+        return in.stack_bytes == 8 && in.operand_bytes == 8 && plain_memory ? StepKind::push_memory : StepKind::outline;
       return in.stack_bytes == 8 && !in.has_memory() && general_operands_only(in) && in.operand_bytes == 8
                  ? StepKind::push
                  : StepKind::outline;
     case M(POP):
-      return in.stack_bytes == 8 && in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr &&
-                     in.operands[0].index != rsp
+      return in.stack_bytes == 8 && in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr
                  ? StepKind::pop
                  : StepKind::outline;
     case M(LEAVE): return in.operand_prefix ? StepKind::outline : StepKind::leave;

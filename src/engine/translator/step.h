@@ -25,6 +25,11 @@ enum class StepKind : u8 {
   jump_indirect,  // by register or memory
   call_indirect,
   ret,
+  push_memory,
+  push_flags,
+  cli,
+  sti,
+  swapgs,
 };
 
 // What can be computed again from registers alone.
