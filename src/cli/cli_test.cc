@@ -44,8 +44,10 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --memory 9999T", 2, "a machine has 4 MiB to 1 TiB of memory, not 9999 TiB");
   check_refused("run --kernel x --cpus 9", 2, "a machine has 1 to 8 CPUs, not 9");
   check_refused("run --kernel x --cpus many", 2, "--cpus: 'many' is not a number");
-  check_refused("run --kernel x --engine kvm", 2, "--engine: 'kvm' does not exist yet: use auto, translator or interpreter");
-  check_refused("run --kernel x --engine warp", 2, "--engine: unknown engine 'warp': use auto, translator or interpreter");
+  check_refused("run --kernel x --engine kvm", 2,
+                "--engine: 'kvm' does not exist yet: use auto, translator or interpreter");
+  check_refused("run --kernel x --engine warp", 2,
+                "--engine: unknown engine 'warp': use auto, translator or interpreter");
   check_refused("run --kernel x --cpu-model 486", 2,
                 "--cpu-model: unknown model '486': use x86-64-v2, x86-64-v3 or max");
   check_refused("run --kernel x --nic token-ring", 2,

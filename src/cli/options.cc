@@ -77,7 +77,8 @@ void MachineOptions::add_to(CLI::App& command) {
       .add_flag("--debug-exit", debug_exit,
                 "Let the guest end the machine: the byte V to port 0xf4 exits with (V << 1) | 1")
       ->group("Hardware");
-  text("--engine", engine, "Execution", "What executes the guest: auto, translator or interpreter; auto is the translator");
+  text("--engine", engine, "Execution",
+       "What executes the guest: auto, translator or interpreter; auto is the translator");
   text("--clock", clock, "Execution",
        "host: real time and a thread for each CPU. instructions: virtual time from the instructions executed, on one "
        "thread; "

@@ -13,7 +13,8 @@ namespace doppel {
 Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproducible, const x86::CpuModel& cpu_model) {
   if (name == "interpreter") return make_interpreter({.cpu_model = cpu_model, .repeatable = reproducible});
   if (name == "auto") log::info("engine: translator; hardware virtualization is not used yet");
-  if (name == "auto" || name == "translator") return make_translator({.cpu_model = cpu_model, .repeatable = reproducible});
+  if (name == "auto" || name == "translator")
+    return make_translator({.cpu_model = cpu_model, .repeatable = reproducible});
   for (const std::string_view planned : {"direct", "kvm"}) {
     if (name == planned)
       return usage_error(fmt::format("--engine: '{}' does not exist yet: use auto, translator or interpreter", name));

@@ -75,7 +75,8 @@ struct SmallGuest::Wires {
   std::unique_ptr<PhysicalMemory> memory;
 };
 
-SmallGuest::SmallGuest(Mode mode) : mode_(mode), wires_(std::make_unique<Wires>(*this)), engine_(make_interpreter()) {
+SmallGuest::SmallGuest(Mode mode, std::unique_ptr<Engine> engine)
+    : mode_(mode), wires_(std::make_unique<Wires>(*this)), engine_(std::move(engine)) {
   auto made = engine_->create_vcpu({.index = 0,
                                     .count = 1,
                                     .memory = *wires_->memory,

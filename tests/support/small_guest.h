@@ -37,7 +37,8 @@ constexpr u16 code64 = 0x08, data = 0x10, code32 = 0x18, user_code64 = 0x23, use
 
 class SmallGuest {
  public:
-  explicit SmallGuest(Mode mode);
+  explicit SmallGuest(Mode mode) : SmallGuest(mode, make_interpreter()) {}
+  SmallGuest(Mode mode, std::unique_ptr<Engine> engine);
   ~SmallGuest();
 
   void write(u64 address, u64 value, unsigned bytes);

@@ -103,7 +103,7 @@ StepKind kind_of_copy(Step& step) {
     return StepKind::copy;
   }
   if (enc.vector && !enc.fpu && !vectors_outlined()[name]) {
-    step.traps = step.has_memory() && !enc.vex;  // alignment
+    step.traps = step.has_memory();  // alignment
     return StepKind::copy;
   }
   if (!copied()[name] || !general_operands_only(step.in) || enc.fpu || enc.vector) return StepKind::outline;

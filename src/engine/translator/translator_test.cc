@@ -1,0 +1,292 @@
+// Random programs end alike under the translator and the interpreter: registers, flags, memory. What single instructions do is the
+// oracle's to check (tests/tools/oracle); here it is what happens between them: groups of accesses, flags that are kept, recomputed or
+// saved, guest registers in memory, departures and the way back, chained blocks.
+#include "engine/translator/translator.h"
+
+#include <gtest/gtest.h>
+#include <xbyak/xbyak.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+
+#include "support/small_guest.h"
+
+namespace doppel::test {
+namespace {
+
+using namespace Xbyak::util;
+
+constexpr u64 data_bytes = 0x4000;
+constexpr unsigned program_steps = 60;
+constexpr int reserved[] = {3, 4, 5, 13};  // RBX, RBP and R13 point to data, RSP to the stack
+
+class RandomProgram : Xbyak::CodeGenerator {
+ public:
+  explicit RandomProgram(u32 seed) : random_(seed) {
+    mov(r12d, 6);
+    Xbyak::Label again;
+    L(again);
+    for (unsigned i = 0; i < program_steps; ++i) step();
+    while (depth_ > 0) take();
+    dec(r12d);
+    jnz(again, T_NEAR);
+    hlt();
+  }
+  std::string hex() const {
+    std::string text;
+    for (std::size_t i = 0; i < getSize(); ++i) {
+      char digits[3];
+      std::snprintf(digits, sizeof(digits), "%02x", getCode()[i]);
+      text += digits;
+    }
+    return text;
+  }
+
+ private:
+  unsigned below(unsigned limit) { return static_cast<unsigned>(random_() % limit); }
+  bool is_reserved(int number) const {
+    return number == 12 || std::find(std::begin(reserved), std::end(reserved), number) != std::end(reserved);
+  }
+  int target() {
+    for (;;)
+      if (const int number = static_cast<int>(below(16)); !is_reserved(number)) return number;
+  }
+  int source() { return static_cast<int>(below(16)); }
+  Xbyak::Reg sized(int number, unsigned bits) {
+    if (bits == 64) return Xbyak::Reg64(number);
+    if (bits == 32) return Xbyak::Reg32(number);
+    if (bits == 16) return Xbyak::Reg16(number);
+    return Xbyak::Reg8(number, number >= 4);
+  }
+  unsigned size() { return 8u << below(4); }
+  // In the first page of the data or across its end; seldom unaligned beyond it.
+  Xbyak::RegExp place() {
+    const int bases[] = {3, 5, 13};
+    Xbyak::RegExp exp = Xbyak::RegExp(Xbyak::Reg64(bases[below(3)])) + static_cast<int>(below(64) * 8);
+    if (below(16) == 0) exp = exp + 0xe7d;
+    if (below(4) == 0) exp = exp + Xbyak::RegExp(r12, 8);
+    return exp;
+  }
+  // After an instruction that leaves status flags undefined.
+  void define_flags() { cmp(sized(source(), 64), sized(source(), 64)); }
+
+  void step() {
+    switch (below(24)) {
+      case 0:
+      case 1:
+      case 2: arithmetic(); break;
+      case 3: mov(sized(target(), 64), sized(source(), 64)); break;
+      case 4: mov(sized(target(), 32), below(2) ? 0x12345 : 0xffff'fff0u); break;
+      case 5:
+      case 6: load(); break;
+      case 7:
+      case 8: store(); break;
+      case 9: modify(); break;
+      case 10:
+        if (depth_ < 40) {
+          push(sized(source() == 4 ? 0 : source(), 64));
+          ++depth_;
+        }
+        break;
+      case 11: take(); break;
+      case 12: shift(); break;
+      case 13: lea(Xbyak::Reg64(target()), ptr[Xbyak::Reg64(source()) + 0x21]); break;
+      case 14: setcc(); break;
+      case 15: cmovb(Xbyak::Reg64(target()), Xbyak::Reg64(source())); break;
+      case 16: branch(); break;
+      case 17: below(2) ? inc(sized(target(), size())) : dec(sized(target(), size())); break;
+      case 18: below(2) ? not_(sized(target(), size())) : neg(sized(target(), size())); break;
+      case 19: vectors(); break;
+      case 20:
+        imul(Xbyak::Reg64(target()), Xbyak::Reg64(source()));
+        define_flags();
+        break;
+      case 21:
+        pushfq();
+        ++depth_;
+        break;
+      case 22: mov(ptr[rsp + static_cast<int>(below(8) * 8) - 256], Xbyak::Reg64(source())); break;
+      case 23: outlined(); break;
+    }
+  }
+  void arithmetic() {
+    const unsigned bits = size();
+    const Xbyak::Reg to = sized(target(), bits), from = sized(source(), bits);
+    switch (below(9)) {
+      case 0: add(to, from); break;
+      case 1: sub(to, from); break;
+      case 2: and_(to, from); break;
+      case 3: or_(to, from); break;
+      case 4: xor_(to, from); break;
+      case 5: cmp(to, from); break;
+      case 6: test(to, from); break;
+      case 7: adc(to, from); break;
+      case 8: sbb(to, 17); break;
+    }
+  }
+  void load() {
+    switch (below(4)) {
+      case 0: mov(sized(target(), size()), ptr[place()]); break;
+      case 1: movzx(Xbyak::Reg32(target()), byte[place()]); break;
+      case 2: movsxd(Xbyak::Reg64(target()), dword[place()]); break;
+      case 3: add(Xbyak::Reg64(target()), ptr[place()]); break;
+    }
+  }
+  void store() {
+    if (below(3) == 0)
+      mov(dword[place()], 0x789abcu);
+    else
+      mov(ptr[place()], sized(source(), size()));
+  }
+  void modify() {
+    switch (below(5)) {
+      case 0: add(ptr[place()], sized(source(), size())); break;
+      case 1: cmp(ptr[place()], sized(source(), size())); break;
+      case 2: inc(dword[place()]); break;
+      case 3:
+        lock();
+        xadd(ptr[place()], Xbyak::Reg64(target()));
+        break;
+      case 4: adc(qword[place()], 3); break;
+    }
+  }
+  void take() {
+    if (depth_ == 0) return;
+    pop(Xbyak::Reg64(target()));
+    --depth_;
+  }
+  void shift() {
+    const Xbyak::Reg to = sized(target(), below(2) ? 64 : 32);
+    switch (below(4)) {
+      case 0: shl(to, static_cast<int>(1 + below(20))); break;
+      case 1: sar(to, cl); break;
+      case 2: rol(to, 3); break;
+      case 3: bt(to, static_cast<u8>(below(30))); break;
+    }
+    define_flags();
+  }
+  void setcc() {
+    const Xbyak::Reg8 to(target(), true);
+    switch (below(3)) {
+      case 0: setz(to); break;
+      case 1: setl(byte[place()]); break;
+      case 2: seto(to); break;
+    }
+  }
+  // Over one to three steps that leave the stack alone.
+  void branch() {
+    Xbyak::Label over;
+    switch (below(3)) {
+      case 0: jz(over, T_NEAR); break;
+      case 1: jl(over, T_NEAR); break;
+      case 2: jnp(over, T_NEAR); break;
+    }
+    for (unsigned i = 0; i <= below(3); ++i) {
+      load();
+      arithmetic();
+      store();
+    }
+    L(over);
+  }
+  void vectors() {
+    const Xbyak::Xmm to(static_cast<int>(below(16))), from(static_cast<int>(below(16)));
+    switch (below(5)) {
+      case 0: movq(to, Xbyak::Reg64(source())); break;
+      case 1: paddq(to, from); break;
+      case 2: movdqu(to, ptr[place()]); break;
+      case 3: movdqu(ptr[place()], to); break;
+      case 4: movq(Xbyak::Reg64(target()), from); break;
+    }
+  }
+  // What the interpreter executes on behalf of translated code.
+  void outlined() {
+    switch (below(3)) {
+      case 0: cld(); break;
+      case 1: translate_byte(); break;
+      case 2: fninit(); break;
+    }
+  }
+  void translate_byte() {
+    movzx(eax, r12b);
+    db(0xd7);  // XLAT: AL = [RBX + AL]
+  }
+
+  std::mt19937 random_;
+  unsigned depth_ = 0;
+};
+
+std::unique_ptr<Engine> translator(bool repeatable) {
+  auto made = make_translator({.repeatable = repeatable, .warm_up = 1});
+  EXPECT_TRUE(made);
+  return std::move(*made);
+}
+
+// Everything that a program can have changed.
+std::vector<u64> outcome_of(const std::string& hex, std::unique_ptr<Engine> engine, u64 budget) {
+  SmallGuest guest(Mode::long64, std::move(engine));
+  guest.code(hex);
+  for (u64 at = 0; at < data_bytes; at += 8) guest.write(at::data + at, at * 0x9e37'79b9'7f4a'7c15u, 8);
+  x86::X86State& state = guest.state();
+  state.cr4 |= x86::cr4::osfxsr;
+  for (unsigned i = 0; i < 16; ++i)
+    if (i != x86::rsp) state.gpr[i] = (i + 1) * 0x0123'4567'89ab'cdefu;
+  state.gpr[x86::rbx] = at::data;
+  state.gpr[x86::rbp] = at::data + 0x800;
+  state.gpr[13] = at::data + 0x1003;
+  const std::string end = guest.run(budget);
+  EXPECT_TRUE(end.starts_with(budget < 1000 ? "running" : "halt")) << end;
+  std::vector<u64> words(state.gpr.begin(), state.gpr.end());
+  words.push_back(state.rip);
+  words.push_back(state.rflags);
+  words.push_back(state.instruction_count);
+  for (const auto& vector : state.vectors) words.push_back(vector.words[0] ^ vector.words[1]);
+  for (u64 at = 0; at < data_bytes; at += 8) words.push_back(guest.read(at::data + at, 8));
+  for (u64 at = at::kernel_stack - 1024; at < at::kernel_stack; at += 8) words.push_back(guest.read(at, 8));
+  return words;
+}
+
+TEST(Translator, RandomProgramsEndAsInterpreted) {
+  for (u32 seed = 1; seed <= 400; ++seed) {
+    const std::string hex = RandomProgram(seed).hex();
+    const auto expected = outcome_of(hex, make_interpreter(), 100'000);
+    EXPECT_EQ(outcome_of(hex, translator(true), 100'000), expected) << "seed " << seed;
+    EXPECT_EQ(outcome_of(hex, translator(false), unlimited_budget), expected) << "seed " << seed;
+    if (HasFailure()) return;
+  }
+}
+
+TEST(Translator, BudgetsEndAtTheSameInstruction) {
+  for (u32 seed = 1; seed <= 60; ++seed) {
+    const std::string hex = RandomProgram(seed).hex();
+    for (u64 budget : {1, 7, 50, 333}) {
+      EXPECT_EQ(outcome_of(hex, translator(true), budget), outcome_of(hex, make_interpreter(), budget))
+          << "seed " << seed << ", budget " << budget;
+      if (HasFailure()) return;
+    }
+  }
+}
+
+// What translated code does to the host must come back as the guest's own fault.
+TEST(Translator, FaultsOfTheHostAreTheGuests) {
+  const auto end = [](std::string_view hex) {
+    SmallGuest guest(Mode::long64, translator(false));
+    guest.code(hex);
+    x86::X86State& state = guest.state();
+    state.cr4 |= x86::cr4::osfxsr | x86::cr4::osxsave;
+    state.xcr0 = 7;
+    state.gpr[x86::rbx] = at::data + 4;
+    return guest.run(unlimited_budget);
+  };
+  EXPECT_EQ(end("90 0f2803 f4"), "#13(0) at 1");            // MOVAPS XMM0, [RBX]
+  EXPECT_EQ(end("90 c5f82803 f4"), "#13(0) at 1");          // VMOVAPS
+  EXPECT_EQ(end("90 c5fd6f03 f4"), "#13(0) at 1");          // VMOVDQA YMM0, [RBX]
+  EXPECT_EQ(end("90 c5fde703 f4"), "#13(0) at 1");          // VMOVNTDQ [RBX], YMM0
+  EXPECT_EQ(end("90 480fc70b f4"), "#13(0) at 1");          // CMPXCHG16B [RBX]
+  EXPECT_EQ(end("31c9 31d2 f7f1 f4"), "#0 at 4");           // DIV ECX
+  EXPECT_EQ(end("4531ed 31d2 49f7fd f4"), "#0 at 5");       // IDIV R13
+  EXPECT_EQ(end("31d2 c7030000 0000 f733 f4"), "#0 at 8");  // DIV [RBX]
+}
+
+}  // namespace
+}  // namespace doppel::test
