@@ -198,10 +198,8 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   cpu_.remaining += departure.charged;
   const bool falls_through = run_operations(block, departure.first, departure.count);
   if (cpu_.leave != Leave::next_block) return settle(), 0;
-  if (!falls_through || !block.valid()) return 0;
-  if (!departure.resume || cpu_.code_context != context || cpu_.attention.load() || code_changed_.load() ||
-      (native.vectors & ~vectors_allowed(cpu_)))
-    return 0;
+  if (!falls_through || !departure.resume || !block.valid() || cpu_.code_context != context) return go_on();
+  if (cpu_.attention.load() || code_changed_.load() || (native.vectors & ~vectors_allowed(cpu_))) return 0;
   cpu_.remaining -= departure.charged - departure.count;
   return departure.resume;
 }
@@ -217,14 +215,23 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
     }
     return 0;
   }
-  if (cpu_.attention.load()) return 0;
-  const u32 native = native_at_rip();
-  if (!native) return 0;
-  cpu_.native.code_page = cpu_.rip & page_mask;
-  const NativeBlock& to = translations_.blocks[native];
-  jumps_[jump_slot(cpu_.rip)] = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_saved),
-                                 cpu_.native.code_page};
-  return to.entry_saved;
+  return go_on();
+}
+
+// Translated code at cpu_.rip: known to the jump cache, found or made; it is known afterwards.
+u32 TranslatorVcpu::go_on() {
+  if (cpu_.attention.load() || code_changed_.load() || cpu_.mode != x86::CodeMode::long64 ||
+      !x86::is_canonical(cpu_.rip))
+    return 0;
+  NativeJump& known = jumps_[jump_slot(cpu_.rip)];
+  if (known.rip != cpu_.rip || known.context != cpu_.code_context) {
+    const u32 native = native_at_rip();
+    if (!native) return 0;
+    const NativeBlock& to = translations_.blocks[native];
+    known = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_saved), cpu_.rip & page_mask};
+  }
+  cpu_.native.code_page = known.page;
+  return static_cast<u32>(known.code - translations_.cache.address(0));
 }
 
 u32 TranslatorVcpu::after_exit(u32 id) {

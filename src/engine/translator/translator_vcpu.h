@@ -33,6 +33,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 after_site(const Departure& departure);
   u32 after_lookup(const Departure& departure);
   u32 after_exit(u32 id);
+  u32 go_on();
 
   void run_native(u32 offset);
   // Translated code of the block at cpu_.rip that may run now: its index, or 0.
@@ -40,7 +41,6 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 native_of(interpreter::Block* block);
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
-  void remember_jump(u32 native);
   void forget_translations();
   interpreter::Block* find();
   void code_changed() override;
