@@ -1,6 +1,7 @@
 #include "engine/translator/block_translator.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "base/bits.h"
@@ -62,13 +63,12 @@ struct Cold {
 
 class Translator : Xbyak::CodeGenerator {
  public:
-  Translator(const Cpu& cpu, Translations& to, Block* block, bool grouped)
+  Translator(const Cpu& cpu, Translations& to, Block* block)
       : Xbyak::CodeGenerator(to.cache.bytes(), to.cache.writable()),
         cpu_(cpu),
         frame_(cpu),
         to_(to),
         block_(*block),
-        grouped_(grouped),
         page_offset_(static_cast<i32>(block->physical & (page_bytes - 1))) {
     setSize(to.used);
     decode(*block);
@@ -316,7 +316,8 @@ class Translator : Xbyak::CodeGenerator {
     return access;
   }
 
-  static unsigned pop_register(const Step& step) {
+  // The register that PUSH or POP names.
+  static unsigned stack_register(const Step& step) {
     return step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
   }
 
@@ -326,7 +327,7 @@ class Translator : Xbyak::CodeGenerator {
       case StepKind::push:
       case StepKind::call: return -8;
       case StepKind::pop:
-        if (pop_register(step) == x86::rsp) return std::nullopt;
+        if (stack_register(step) == x86::rsp) return std::nullopt;
         return 8;
       case StepKind::ret: return 8;
       default: break;
@@ -363,7 +364,6 @@ class Translator : Xbyak::CodeGenerator {
   Group find_group(unsigned first) const {
     const Access start = *access_of(steps_[first]);
     Group group{first, first, start.place, start.displacement, start.displacement + start.bytes, start.write};
-    if (!grouped_) return group;
     const u32 fixed = bit_of(start.place.base) | bit_of(start.place.index);
     const bool stack = start.place.base == x86::rsp && start.place.index == MemoryOperand::none;
     i64 moved = 0;
@@ -673,6 +673,7 @@ class Translator : Xbyak::CodeGenerator {
   }
 
   void encode(const Encoding& enc, const std::array<u8, 16>& host, const std::optional<HostMemory>& memory) {
+    encoded_at_ = static_cast<u32>(getSize());
     const unsigned reg_number = enc.reg.kind == FieldKind::none ? enc.extension : number_of(enc.reg, host);
     unsigned rm_number = enc.rm.kind == FieldKind::none ? enc.rm_bits : number_of(enc.rm, host);
     if (memory) rm_number = memory->base;
@@ -817,23 +818,10 @@ class Translator : Xbyak::CodeGenerator {
 
   void copy_noting_trap(unsigned at, std::optional<HostMemory> memory) {
     const Step& step = steps_[at];
-    if (step.traps) add_site(at, 1).traps.push_back(trap_position(step));
+    const std::size_t cold = colds_.size();
+    if (step.traps) add_site(at, 1);
     CHECK(copy(step, memory));
-  }
-  // Where the instruction itself will be: behind the loads of slots.
-  u32 trap_position(const Step& step) {
-    const auto start = static_cast<u32>(getSize());
-    u32 loads = 0;
-    const u32 slots = scratch_slots(step);
-    const Encoding& enc = step.enc;
-    for (const RegisterField* field : {&enc.reg, &enc.rm, &enc.vvvv, &enc.opcode_reg})
-      if (field->kind == FieldKind::gpr && (slots & bit_of(field->number)) && (field->read || field->bytes < 4)) {
-        const u64 before_load = getSize();
-        mov(reg::r15, slot(field->number));
-        loads += static_cast<u32>(getSize() - before_load);
-        setSize(before_load);
-      }
-    return start + loads;
+    if (step.traps) colds_[cold].traps.push_back(encoded_at_);
   }
 
   void load_address(const Step& step) {
@@ -899,8 +887,7 @@ class Translator : Xbyak::CodeGenerator {
     switch (step.kind) {
       case StepKind::push: push_value(step, operand); return move_stack(-8);
       case StepKind::pop: {
-        const unsigned gpr = step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number
-                                                                        : step.enc.rm.number;
+        const unsigned gpr = stack_register(step);
         before(step, bit_of(gpr), false);
         if (gpr == x86::rsp) return mov(reg::r12, operand);
         if (is_slot(gpr)) {
@@ -940,7 +927,7 @@ class Translator : Xbyak::CodeGenerator {
       mov(to, step.in.immediate);
       return;
     }
-    const unsigned gpr = step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
+    const unsigned gpr = stack_register(step);
     mov(to, Xbyak::Reg64(static_cast<int>(in_register(gpr))));
   }
   void push_return(const Step& step, const Xbyak::Address& to) {
@@ -956,6 +943,19 @@ class Translator : Xbyak::CodeGenerator {
     lea(reg::r12, ptr[reg::r12 + by]);
   }
 
+  // R14 = the 64-bit operand in ModRM.rm. A probe that misses goes to the cold part `cold`.
+  void load_operand(const Step& step, std::size_t cold) {
+    if (!step.has_memory()) {
+      const unsigned host = in_register(step.enc.rm.number, scratch1);
+      if (host != scratch1) mov(reg::r14, Xbyak::Reg64(static_cast<int>(host)));
+      return;
+    }
+    const Access access = *access_of(step);
+    address(access.place, access.displacement);
+    probe(8, false, colds_[cold]);
+    mov(reg::r14, qword[reg::r14]);
+  }
+
   // PUSH of memory or of the flags: with a probe of the stack for itself.
   unsigned push_directly(unsigned at) {
     const Step& step = steps_[at];
@@ -965,10 +965,7 @@ class Translator : Xbyak::CodeGenerator {
     add_site(at, 1);
     const bool memory = step.kind == StepKind::push_memory;
     if (memory) {
-      const Access access = *access_of(step);
-      address(access.place, access.displacement);
-      probe(8, false, colds_[cold]);
-      mov(reg::r14, qword[reg::r14]);
+      load_operand(step, cold);
       mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
     }
     lea(reg::r14, ptr[reg::r12 - 8]);
@@ -1026,28 +1023,13 @@ class Translator : Xbyak::CodeGenerator {
     const Step& step = steps_[at];
     ensure_saved();
     flags_ = {.saved = true};
-    if (step.has_memory()) {
-      const Access access = *access_of(step);
-      const std::size_t cold = colds_.size();
-      add_site(at, 1);
-      address(access.place, access.displacement);
-      probe(8, false, colds_[cold]);
-      mov(reg::r14, qword[reg::r14]);
-    } else {
-      load_target(step);
-    }
+    const std::size_t cold = colds_.size();
+    if (step.has_memory()) add_site(at, 1);
+    load_operand(step, cold);
     ended_ = true;
     lookup(at);
     return at + 1;
   }
-  void load_target(const Step& step) {
-    const unsigned gpr = step.enc.rm.number;
-    if (is_slot(gpr))
-      mov(reg::r14, slot(gpr));
-    else
-      mov(reg::r14, Xbyak::Reg64(static_cast<int>(host_of(gpr))));
-  }
-
   // The target is known to be canonical before anything is pushed.
   unsigned call_indirect(unsigned at) {
     const Step& step = steps_[at];
@@ -1055,14 +1037,7 @@ class Translator : Xbyak::CodeGenerator {
     flags_ = {.saved = true};
     const std::size_t cold = colds_.size();
     add_site(at, 1);
-    if (step.has_memory()) {
-      const Access access = *access_of(step);
-      address(access.place, access.displacement);
-      probe(8, false, colds_[cold]);
-      mov(reg::r14, qword[reg::r14]);
-    } else {
-      load_target(step);
-    }
+    load_operand(step, cold);
     mov(reg::r15, reg::r14);
     shl(reg::r15, 16);
     sar(reg::r15, 16);
@@ -1085,7 +1060,6 @@ class Translator : Xbyak::CodeGenerator {
   const Frame frame_;
   Translations& to_;
   const Block& block_;
-  const bool grouped_;
   const i32 page_offset_;
   std::vector<Step> steps_;
   std::vector<Cold> colds_;
@@ -1094,14 +1068,15 @@ class Translator : Xbyak::CodeGenerator {
   u8 vectors_ = 0;
   int vectors_cold_ = -1;
   unsigned segment_end_ = 0;
+  u32 encoded_at_ = 0;  // where the last copied instruction is, behind the loads of its slots
   bool in_group_ = false;
   bool ended_ = false;
 };
 
 }  // namespace
 
-u32 translate_block(const Cpu& cpu, Translations& to, Block* block, bool grouped) {
-  return Translator(cpu, to, block, grouped).translate(block);
+u32 translate_block(const Cpu& cpu, Translations& to, Block* block) {
+  return Translator(cpu, to, block).translate(block);
 }
 
 }  // namespace doppel::translator

@@ -6,7 +6,6 @@
 // and comes back.
 #pragma once
 
-#include <array>
 #include <unordered_map>
 #include <vector>
 
@@ -32,8 +31,8 @@ struct Translations {
 
 constexpr u64 largest_translation = u64{64} << 10;  // bytes, of one block with all its departures
 
-// Translates `block` (of 64-bit code, within one page, in RAM). `grouped`: one probe for several accesses. Returns its index in
-// `to.blocks`. There must be room for `largest_translation`.
-u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block, bool grouped);
+// Translates `block` (of 64-bit code, within one page, in RAM). Returns its index in `to.blocks`. There must be room for
+// `largest_translation`.
+u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);
 
 }  // namespace doppel::translator

@@ -13,7 +13,7 @@ namespace doppel::translator {
 using interpreter::Cpu;
 using interpreter::NativeState;
 
-constexpr unsigned host_rsp = 4, host_tlb = 13, scratch1 = 14, scratch2 = 15;
+constexpr unsigned host_rsp = 4, scratch1 = 14, scratch2 = 15;
 constexpr unsigned guest_rsp_host = 12;
 
 // In memory rather than in a register.

@@ -131,7 +131,7 @@ u32 TranslatorVcpu::native_of(Block* block) {
   }
   const auto start = std::chrono::steady_clock::now();
   const u64 used = translations_.used;
-  block->native = translate_block(cpu_, translations_, block, true);
+  block->native = translate_block(cpu_, translations_, block);
   statistics_.translating += std::chrono::steady_clock::now() - start;
   statistics_.translated_bytes += translations_.used - used;
   ++statistics_.translated_blocks;
@@ -159,7 +159,7 @@ void TranslatorVcpu::run_native(u32 offset) {
     cpu_.flags.unpack(from_save_format(native.saved_flags));
     const Departure departure = translations_.departures[id];
     ++statistics_.departures[static_cast<unsigned>(departure.kind)];
-    offset = departure.kind == DepartureKind::exit ? after_exit(id) : after(departure);
+    offset = after(departure);
   }
 }
 
@@ -168,7 +168,7 @@ u32 TranslatorVcpu::after(const Departure& departure) {
   switch (departure.kind) {
     case DepartureKind::site: return after_site(departure);
     case DepartureKind::lookup: return after_lookup(departure);
-    case DepartureKind::exit: break;
+    case DepartureKind::exit: return after_exit(departure);
     case DepartureKind::poll:
       cpu_.remaining += departure.charged;
       cpu_.rip = cpu_.native.code_page + (block.physical & ~page_mask) + block.ops[departure.first].offset;
@@ -234,8 +234,7 @@ u32 TranslatorVcpu::go_on() {
   return static_cast<u32>(known.code - translations_.cache.address(0));
 }
 
-u32 TranslatorVcpu::after_exit(u32 id) {
-  const Departure departure = translations_.departures[id];
+u32 TranslatorVcpu::after_exit(const Departure& departure) {
   cpu_.rip = cpu_.native.code_page + static_cast<u64>(departure.target);
   if (cpu_.attention.load()) return 0;
   const u64 clears = block_clears_;

@@ -32,7 +32,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 after(const Departure& departure);
   u32 after_site(const Departure& departure);
   u32 after_lookup(const Departure& departure);
-  u32 after_exit(u32 id);
+  u32 after_exit(const Departure& departure);
   u32 go_on();
 
   void run_native(u32 offset);
