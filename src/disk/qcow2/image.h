@@ -114,6 +114,7 @@ class Image final : public BlockImage {
   Task locate(u64 offset, u64 most, Run& run);
   Run run_in_page(const u8* page, u64 offset, u64 most) const;
   bool fast_run(u64 offset, u64 bytes, Run& run);
+  bool submit_directly(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers, Completion& done);
   Task read_task(u64 offset, std::span<const iovec> buffers);
   Task read_inside(u64 offset, std::span<const iovec> buffers);  // also beyond the disk's size, to the cluster's end
   Task read_compressed(u64 descriptor, u64 within, std::span<const iovec> buffers);

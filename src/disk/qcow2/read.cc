@@ -93,22 +93,27 @@ bool Image::fast_run(u64 offset, u64 bytes, Run& run) {
 }
 
 void Image::read(u64 offset, std::span<const iovec> buffers, Completion done) {
-  const u64 bytes = total_bytes(buffers);
-  if (const int error = check_request(offset, bytes, false)) return strand_.engine().complete(error, std::move(done));
+  if (const int error = check_request(offset, total_bytes(buffers), false))
+    return strand_.engine().complete(error, std::move(done));
+  if (!submit_directly(IoRequest::Kind::read, offset, buffers, done))
+    strand_.submit([&] { request(read_task(offset, buffers), std::move(done)); });
+}
+
+// Without a task, if the request is to one run of data that lies ready. `done` is taken if so.
+bool Image::submit_directly(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers, Completion& done) {
   Run run;
   u64 ticket = 0;
-  bool fast = false;
   int fd = -1;
   {
     const std::lock_guard lock(strand_.mutex());
-    fast = fast_run(offset, bytes, run);
-    if (fast) {
-      ticket = under_way_.begin();
-      fd = data().fd_for(run.host, buffers);
-    }
+    const bool write = kind == IoRequest::Kind::write;
+    if (write && (!prepared_ || broken_)) return false;
+    if (!fast_run(offset, total_bytes(buffers), run)) return false;
+    if (write && (!run.in_place || touches_metadata(run))) return false;
+    ticket = under_way_.begin();
+    fd = data().fd_for(run.host, buffers);
   }
-  if (!fast) return strand_.submit([&] { request(read_task(offset, buffers), std::move(done)); });
-  strand_.engine().submit({.kind = IoRequest::Kind::read,
+  strand_.engine().submit({.kind = kind,
                            .fd = fd,
                            .offset = run.host,
                            .buffers = buffers,
@@ -119,6 +124,7 @@ void Image::read(u64 offset, std::span<const iovec> buffers, Completion done) {
                              }
                              done(error);
                            }});
+  return true;
 }
 
 Task Image::read_task(u64 offset, std::span<const iovec> buffers) {

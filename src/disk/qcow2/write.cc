@@ -34,32 +34,10 @@ bool holds_data(const Header& header, L2Entry value) {
 }  // namespace
 
 void Image::write(u64 offset, std::span<const iovec> buffers, Completion done) {
-  const u64 bytes = total_bytes(buffers);
-  if (const int error = check_request(offset, bytes, true)) return strand_.engine().complete(error, std::move(done));
-  Run run;
-  u64 ticket = 0;
-  bool fast = false;
-  int fd = -1;
-  {
-    const std::lock_guard lock(strand_.mutex());
-    fast = prepared_ && !broken_ && fast_run(offset, bytes, run) && run.in_place && !touches_metadata(run);
-    if (fast) {
-      ticket = under_way_.begin();
-      fd = data().fd_for(run.host, buffers);
-    }
-  }
-  if (!fast) return strand_.submit([&] { request(write_task(offset, buffers), std::move(done)); });
-  strand_.engine().submit({.kind = IoRequest::Kind::write,
-                           .fd = fd,
-                           .offset = run.host,
-                           .buffers = buffers,
-                           .done = [this, ticket, done = std::move(done)](int error) {
-                             {
-                               const std::lock_guard lock(strand_.mutex());
-                               under_way_.end(ticket);
-                             }
-                             done(error);
-                           }});
+  if (const int error = check_request(offset, total_bytes(buffers), true))
+    return strand_.engine().complete(error, std::move(done));
+  if (!submit_directly(IoRequest::Kind::write, offset, buffers, done))
+    strand_.submit([&] { request(write_task(offset, buffers), std::move(done)); });
 }
 
 bool Image::touches_metadata(const Run& run) const {
