@@ -1,11 +1,11 @@
-// Room for translated code: one piece of memory, mapped writable at one address and executable at another, so that no page is both.
+// Room for code that an engine writes: one piece of memory, mapped writable at one address and executable at another, so that no page is both.
 // A vCPU's own; its thread alone writes to it.
 #pragma once
 
 #include "base/result.h"
 #include "base/types.h"
 
-namespace doppel::translator {
+namespace doppel {
 
 class CodeCache {
  public:
@@ -32,4 +32,4 @@ class CodeCache {
   u64 bytes_;
 };
 
-}  // namespace doppel::translator
+}  // namespace doppel

@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/translator/code_cache.h"
+#include "engine/code_cache.h"
 #include "engine/translator/flag_state.h"
 #include "engine/translator/frame.h"
 #include "engine/translator/native_block.h"

@@ -1,7 +1,7 @@
 // The way into translated code and out of it.
 #pragma once
 
-#include "engine/translator/code_cache.h"
+#include "engine/code_cache.h"
 #include "engine/translator/frame.h"
 
 namespace doppel::translator {

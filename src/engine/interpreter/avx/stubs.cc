@@ -1,13 +1,10 @@
 #include "engine/interpreter/avx/stubs.h"
 
 #include <cpuid.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <array>
 
 #include "base/check.h"
-#include "base/fd.h"
 
 namespace doppel::interpreter {
 
@@ -98,10 +95,10 @@ void serialize() {
   __get_cpuid(0, &eax, &ebx, &ecx, &edx);
 }
 
-Fd make_arena(u64 bytes) {
-  Fd file(memfd_create("vector-stubs", MFD_CLOEXEC));
-  if (file && ftruncate(file.get(), static_cast<off_t>(bytes)) != 0) file.reset();
-  return file;
+CodeCache make_cache(u64 bytes) {
+  auto made = CodeCache::create(bytes);
+  CHECK(made);
+  return std::move(*made);
 }
 
 }  // namespace
@@ -133,37 +130,17 @@ StubShape stub_shape(const x86::Instruction& instruction) {
   return shape;
 }
 
-u8* VectorStubs::map(int file, int protection) {
-  void* mapping = mmap(nullptr, arena_bytes, protection, MAP_SHARED | MAP_NORESERVE, file, 0);
-  return mapping == MAP_FAILED ? nullptr : static_cast<u8*>(mapping);
-}
-
 Result<> VectorStubs::check_host() {
-  const Fd file = make_arena(arena_bytes);
-  if (!file) return fail_errno("cannot make memory for vector instructions");
-  u8* executable = map(file.get(), PROT_READ | PROT_EXEC);
-  if (!executable) return fail_errno("cannot map executable memory for vector instructions");
-  munmap(executable, arena_bytes);
+  TRY(CodeCache::create(arena_bytes));
   return {};
 }
 
-VectorStubs::VectorStubs() {
-  const Fd file = make_arena(arena_bytes);
-  CHECK(file);
-  writable_ = map(file.get(), PROT_READ | PROT_WRITE);
-  executable_ = map(file.get(), PROT_READ | PROT_EXEC);
-  CHECK(writable_ && executable_);
-}
-
-VectorStubs::~VectorStubs() {
-  munmap(writable_, arena_bytes);
-  munmap(executable_, arena_bytes);
-}
+VectorStubs::VectorStubs() : cache_(make_cache(arena_bytes)) {}
 
 Stub VectorStubs::write(u64 offset, StubShape shape) {
   const Code code = stub_code(shape);
-  std::copy(code.bytes().begin(), code.bytes().end(), writable_ + offset);
-  return reinterpret_cast<Stub>(executable_ + offset);
+  std::copy(code.bytes().begin(), code.bytes().end(), cache_.writable() + offset);
+  return reinterpret_cast<Stub>(cache_.address(offset));
 }
 
 VectorStubs::Found VectorStubs::find(StubShape shape) {

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "engine/code_cache.h"
 #include "isa/x86/instruction.h"
 
 namespace doppel::interpreter {
@@ -45,11 +46,8 @@ using Stub = u64 (*)(void*, void*, void*, void*);
 class VectorStubs {
  public:
   VectorStubs();
-  ~VectorStubs();
   // Whether this host lets a process map what a VectorStubs needs; without that making one is fatal.
   static Result<> check_host();
-  VectorStubs(const VectorStubs&) = delete;
-  VectorStubs& operator=(const VectorStubs&) = delete;
 
   // The function for a shape; `lasting` is false if it holds until the next call only (the store is full).
   struct Found {
@@ -61,11 +59,9 @@ class VectorStubs {
  private:
   static constexpr u64 arena_bytes = u64{4} << 20, slot_bytes = 64;
 
-  static u8* map(int file, int protection);  // nullptr: refused
   Stub write(u64 offset, StubShape shape);
 
-  u8* writable_ = nullptr;
-  u8* executable_ = nullptr;
+  CodeCache cache_;
   u64 used_ = slot_bytes;  // the first slot is for shapes that find no room
   std::unordered_map<u64, Stub> known_;
 };
