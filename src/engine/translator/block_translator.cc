@@ -33,6 +33,12 @@ u32 BlockWriter::write() {
   return index_;
 }
 
+// A displacement counts from the end of the instruction, and from the page's beginning in translated code.
+bool BlockWriter::addressable(const Step& step) const {
+  const i64 displacement = step.in.memory.displacement + after(step);
+  return step.in.memory.base != MemoryOperand::rip || displacement == static_cast<i32>(displacement);
+}
+
 void BlockWriter::decode() {
   const u8* code = cpu_.ram + block_.physical;
   for (unsigned i = 0; i < block_.count; ++i) {
@@ -44,7 +50,9 @@ void BlockWriter::decode() {
       step.offset = op.offset;
       step.in.length = op.length;
     }
+    if (!addressable(step)) step.kind = StepKind::outline;
     if (step.kind == StepKind::copy && step.enc.vector) vectors_ |= step.enc.vex ? 3 : 1;
+    x87_ |= step.x87 != X87::none;
     steps_.push_back(step);
   }
 }
@@ -57,7 +65,7 @@ unsigned BlockWriter::segment_end(unsigned at) const {
 
 // What the block does first with the flags it finds.
 BlockWriter::Wants BlockWriter::wants() const {
-  if (vectors_ || to_.counted) return Wants::saved;
+  if (vectors_ || x87_ || to_.counted) return Wants::saved;
   for (const Step& step : steps_) {
     if (step.kind == StepKind::nothing || step.kind == StepKind::lea) continue;
     if (step.kind != StepKind::copy || step.has_memory() || !expressible(step))
@@ -72,6 +80,7 @@ BlockWriter::Wants BlockWriter::wants() const {
 void BlockWriter::entry() {
   NativeBlock& native_block = to_.blocks[index_];
   native_block.vectors = vectors_;
+  native_block.x87 = x87_;
   const auto here = [&] { return static_cast<u32>(getSize()); };
   switch (wants()) {
     case Wants::saved:
@@ -92,7 +101,8 @@ void BlockWriter::entry() {
       break;
   }
   if (to_.counted) check_budget();
-  if (vectors_) check_vectors();
+  if (vectors_) check_unit(Unit::vectors);
+  if (x87_) check_unit(Unit::x87);
 }
 
 void BlockWriter::check_budget() {
@@ -100,12 +110,15 @@ void BlockWriter::check_budget() {
   add_cold(DepartureKind::poll, 0).jumps.push_back(jump_if(0x8c));
 }
 
-void BlockWriter::check_vectors() {
-  test(byte[reg::rsp + frame_.at(native().vectors_loaded)], vectors_ == 3 ? 2 : 1);
+void BlockWriter::check_unit(Unit unit) {
+  if (unit == Unit::x87)
+    cmp(byte[reg::rsp + frame_.at(native().x87_loaded)], 0);
+  else
+    test(byte[reg::rsp + frame_.at(native().vectors_loaded)], vectors_ == 3 ? 2 : 1);
   Cold& cold = add_cold(DepartureKind::poll, 0);
+  cold.load = unit;
   cold.departure.charged = 0;
   cold.jumps.push_back(jump_if(0x84));
-  vectors_cold_ = static_cast<int>(colds_.size() - 1);
   cold.rejoin = static_cast<u32>(getSize());
 }
 
@@ -155,6 +168,7 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     case StepKind::cli:
     case StepKind::sti:
     case StepKind::swapgs: return privileged(at);
+    case StepKind::load_control: return load_control(at);
     default: break;
   }
   if (!step.touches_memory()) {
@@ -188,7 +202,7 @@ unsigned BlockWriter::branch(unsigned at) {
   } else {
     Cold& cold = add_cold(DepartureKind::lookup, at);
     cold.lookup_inline = true;
-    cold.target = static_cast<i32>(target);
+    cold.target = target;
     cold.jumps.push_back(jump_if(condition));
   }
   return at + 1;
@@ -215,6 +229,37 @@ void BlockWriter::copy_noting_trap(unsigned at, std::optional<HostMemory> memory
   if (step.traps) add_site(at, 1);
   copy(step, memory);
   if (step.traps) colds_[cold].traps.push_back(encoded_at_);
+  note_x87(at);
+}
+
+// FIP, unless the next step tells it before anything can look.
+void BlockWriter::note_x87(unsigned at) {
+  const auto quiet = [](const Step& step) { return step.x87 == X87::numeric && !step.has_memory(); };
+  if (steps_[at].x87 != X87::numeric || (at + 1 < segment_end_ && quiet(steps_[at + 1]))) return;
+  if (!x87_page_noted_) {
+    mov(reg::r15, qword[reg::rsp + frame_.at(native().code_page)]);
+    mov(qword[reg::rsp + frame_.at(native().x87_page)], reg::r15);
+    x87_page_noted_ = true;
+  }
+  mov(dword[reg::rsp + frame_.at(native().x87_offset)], static_cast<u32>(in_page(steps_[at])));
+}
+
+// FLDCW, of a copy that nobody changes; one that unmasks exceptions is the interpreter's.
+unsigned BlockWriter::load_control(unsigned at) {
+  clobber();
+  const std::size_t cold = colds_.size();
+  add_site(at, 1);
+  const Access access = *access_of(steps_[at], page_offset_);
+  address(access.place, access.displacement);
+  probe(2, false, colds_[cold]);
+  movzx(reg::r15d, word[reg::r14]);
+  mov(qword[reg::rsp + frame_.at(native().target)], reg::r15);
+  not_(reg::r15d);
+  test(reg::r15d, 0x3f);
+  colds_[cold].jumps.push_back(jump_if(0x85));
+  fldcw(word[reg::rsp + frame_.at(native().target)]);
+  rejoin(colds_[cold]);
+  return at + 1;
 }
 
 void BlockWriter::load_address(const Step& step) {

@@ -11,13 +11,17 @@
 
 namespace doppel::translator {
 
+// Of the host's, that hold the guest's state while blocks run that need them.
+enum class Unit : u8 { none, vectors, x87 };
+
 // What is emitted behind the block: how its departures put the state right.
 struct Cold {
+  Unit load = Unit::none;  // a unit that is not loaded, but may be
   std::vector<u32> jumps;  // offsets of 32-bit displacements that come here
   std::vector<u32> traps;  // host instructions that come here by a fault
   FlagState before;
   bool lookup_inline = false;  // goes to a target in another page
-  i32 target = 0;
+  i64 target = 0;
   Departure departure;
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
@@ -36,6 +40,7 @@ class BlockWriter : CodeWriter {
 
   // The block (block_translator.cc).
   void decode();
+  bool addressable(const Step& step) const;
   unsigned segment_end(unsigned at) const;
   i32 in_page(const Step& step) const { return page_offset_ + step.offset; }
   i32 after(const Step& step) const { return page_offset_ + step.end(); }
@@ -43,7 +48,7 @@ class BlockWriter : CodeWriter {
   Wants wants() const;
   void entry();
   void check_budget();
-  void check_vectors();
+  void check_unit(Unit unit);
 
   // Steps: those that return a number return that of the next step.
   unsigned emit_steps(unsigned at);
@@ -55,6 +60,8 @@ class BlockWriter : CodeWriter {
   unsigned emit_register_step(unsigned at);
   void copy_noting_trap(unsigned at, std::optional<HostMemory> memory);
   void load_address(const Step& step);
+  unsigned load_control(unsigned at);
+  void note_x87(unsigned at);
   unsigned privileged(unsigned at);
 
   // Status flags (flags.cc).
@@ -89,10 +96,10 @@ class BlockWriter : CodeWriter {
   void rejoin(Cold& cold);
   void emit_cold(const Cold& cold);
   u32 add_departure(const Departure& departure);
-  void load_vectors();
-  void load_vectors_at_entry(u32 back);
+  void load(Unit unit);
+  void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0);
-  void lookup_page_relative(i32 target, unsigned first);
+  void lookup_page_relative(i64 target, unsigned first);
   void exit_to(i64 target, unsigned first);
   void direct_exit(u8 condition, i64 target, unsigned first);
   unsigned jump_indirect(unsigned at);
@@ -112,7 +119,8 @@ class BlockWriter : CodeWriter {
   std::vector<Cold> colds_;
   FlagState flags_;
   u8 vectors_ = 0;
-  int vectors_cold_ = -1;
+  bool x87_ = false;
+  bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;
   bool in_group_ = false;
   bool ended_ = false;

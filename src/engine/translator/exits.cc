@@ -32,7 +32,7 @@ void BlockWriter::emit_cold(const Cold& cold) {
   for (u32 jump : cold.jumps) patch_to(jump, here);
   for (u32 trap : cold.traps) to_.traps[trap] = here;
   flags_ = cold.before;
-  if (vectors_cold_ >= 0 && &cold == &colds_[static_cast<unsigned>(vectors_cold_)]) load_vectors_at_entry(cold.rejoin);
+  if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
   ensure_saved();
   if (cold.lookup_inline) return lookup_page_relative(cold.target, cold.departure.first);
   const u32 id = add_departure(cold.departure);
@@ -40,7 +40,8 @@ void BlockWriter::emit_cold(const Cold& cold) {
   jump_to(to_.stubs.depart);
   if (!cold.rejoins) return;
   to_.departures[id].resume = static_cast<u32>(getSize());
-  if (vectors_) load_vectors();
+  if (vectors_) load(Unit::vectors);
+  if (x87_) load(Unit::x87);
   if (cold.after.in_eflags) restore_flags();
   jump_to(cold.rejoin);
 }
@@ -51,23 +52,28 @@ u32 BlockWriter::add_departure(const Departure& departure) {
 }
 
 // By way of the stub, which comes back to R14.
-void BlockWriter::load_vectors() {
+void BlockWriter::load(Unit unit) {
   const auto at = static_cast<u32>(getSize());
   lea(reg::r14, ptr[reg::rip + 5]);
   CHECK(getSize() - at == 7);
-  jump_to(to_.stubs.load_vectors);
+  jump_to(unit == Unit::x87 ? to_.stubs.load_x87 : to_.stubs.load_vectors);
 }
 
-// Only if they may be used; the departure that follows leaves the block to the interpreter.
-void BlockWriter::load_vectors_at_entry(u32 back) {
-  movzx(reg::r15d, byte[reg::rsp + frame_.at(native().vectors_allowed)]);
-  and_(reg::r15d, u32{vectors_});
-  cmp(reg::r15d, u32{vectors_});
-  const u32 refused = jump_if(0x85);
-  load_vectors();
+// Only if it may be used; the departure that follows leaves the block to the interpreter.
+void BlockWriter::load_at_entry(Unit unit, u32 back) {
+  if (unit == Unit::x87) {
+    cmp(byte[reg::rsp + frame_.at(native().x87_prepared)], 0);
+  } else {
+    movzx(reg::r15d, byte[reg::rsp + frame_.at(native().vectors_allowed)]);
+    not_(reg::r15d);
+    test(reg::r15d, u32{vectors_});
+  }
+  const u32 refused = jump_if(unit == Unit::x87 ? 0x84 : 0x85);
+  load(unit);
   jump_to(back);
   patch_to(refused, getSize());
 }
+
 // R14 is the target, the flags are saved.
 void BlockWriter::lookup(unsigned first, i16 released) {
   mov(reg::r15, reg::r14);
@@ -93,9 +99,10 @@ void BlockWriter::lookup(unsigned first, i16 released) {
   jump_to(to_.stubs.depart_lookup);
 }
 
-void BlockWriter::lookup_page_relative(i32 target, unsigned first) {
+void BlockWriter::lookup_page_relative(i64 target, unsigned first) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
-  add(reg::r14, static_cast<u32>(target));
+  mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
+  add(reg::r14, reg::r15);
   lookup(first);
 }
 
@@ -104,7 +111,7 @@ void BlockWriter::exit_to(i64 target, unsigned first) {
   ended_ = true;
   if (!within_page(target)) {
     ensure_saved();
-    return lookup_page_relative(static_cast<i32>(target), first);
+    return lookup_page_relative(target, first);
   }
   if (!flags_.saved) ensure_eflags();
   direct_exit(0, target, first);

@@ -26,7 +26,8 @@ bool may_be_in_group(const Step& step) {
     case StepKind::push_flags:
     case StepKind::cli:
     case StepKind::sti:
-    case StepKind::swapgs: return false;
+    case StepKind::swapgs:
+    case StepKind::load_control: return false;
     default: return scratch_needed(step) <= 1 && expressible(step);
   }
 }
@@ -97,7 +98,7 @@ Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
       if (!(access->place == start.place)) break;
       const i64 at = access->displacement + (stack ? moved : 0);
       const i64 low = std::min(group.low, at), high = std::max(group.high, at + access->bytes);
-      if (high - low > widest_group) break;
+      if (high - low > widest_group || low != static_cast<i32>(low)) break;
       group.low = low;
       group.high = high;
       group.write |= access->write;
