@@ -5,20 +5,6 @@
 bits 64
 
 CODE_PAGE equ TEST_PAGES
-; mov al, N; ret
-%define RETURNS(n) (0x90c300b0 | (n) << 8)
-%macro serialize 0
-  push rax
-  push rbx
-  push rcx
-  push rdx
-  xor eax, eax
-  cpuid
-  pop rdx
-  pop rcx
-  pop rbx
-  pop rax
-%endmacro
 
 ; A function that was executed is changed and called again.
 ; expect: rbx=1, rcx=2

@@ -16,6 +16,8 @@ namespace {
 constexpr u16 lab_base = 0x580, lab_size = 0x20;
 // Where the guest's loader finds what to do; tests/guest/include/layout.inc.
 constexpr u64 start_mode = 0x500, start_entry = 0x504;
+// Instructions until a thread lets others run: processors wait for each other in loops, and their threads may share a CPU of the host.
+constexpr u64 patience = 20'000;
 
 struct LocalInterruptsOfApic final : LocalInterrupts {
   explicit LocalInterruptsOfApic(LocalApic& local_apic) : apic(local_apic) {}
@@ -208,7 +210,8 @@ void Laboratory::run_on_thread(unsigned index) {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
       continue;
     }
-    if (std::holds_alternative<TripleFault>(vcpu.run(test_.budget))) return;
+    if (std::holds_alternative<TripleFault>(vcpu.run(patience))) return;
+    std::this_thread::yield();
   }
 }
 
@@ -221,9 +224,10 @@ std::string Laboratory::run_in_threads() {
     const u64 used = vcpus_.front()->instruction_count() - start;
     if (used >= test_.budget) how = "no end";
     if (used >= test_.budget) break;
-    const VcpuExit exit = vcpus_.front()->run(test_.budget - used);
+    const VcpuExit exit = vcpus_.front()->run(std::min(patience, test_.budget - used));
     if (ended(exit, how)) break;
     if (std::holds_alternative<Halted>(exit)) std::this_thread::sleep_for(std::chrono::microseconds(20));
+    std::this_thread::yield();
   }
   stop_.store(true);
   for (auto& vcpu : vcpus_) vcpu->kick();
