@@ -241,6 +241,24 @@ second_page_remapped:
   mov ecx, eax
   done
 
+; Where an instruction spanned two pages there is a short one now, and no second page.
+; expect: rbx=0x44332211, rcx=7
+across_pages_no_more:
+  mov byte [CODE_PAGE + 0xffd], 0xb8
+  mov dword [CODE_PAGE + 0xffe], 0x44332211
+  mov byte [CODE_PAGE + 0x1002], 0xc3
+  mov esi, CODE_PAGE + 0xffd
+  call rsi
+  mov ebx, eax
+  mov word [CODE_PAGE + 0xffd], 0x07b0          ; mov al, 7
+  mov byte [CODE_PAGE + 0xfff], 0xc3
+  mov qword [PTE(CODE_PAGE + 0x1000)], 0
+  invlpg [CODE_PAGE + 0x1000]
+  xor eax, eax
+  call rsi
+  mov ecx, eax
+  done
+
 ; One store across two pages of code.
 ; expect: rbx=1, rcx=2, rdx=3, rsi=4
 store_across_pages_of_code:
