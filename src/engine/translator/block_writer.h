@@ -39,6 +39,7 @@ class BlockWriter : CodeWriter {
   enum class Wants : u8 { saved, eflags, neither };
 
   // The block (block_translator.cc).
+  std::vector<u8> bytes() const;
   void decode();
   bool addressable(const Step& step) const;
   unsigned segment_end(unsigned at) const;
@@ -47,6 +48,7 @@ class BlockWriter : CodeWriter {
   i64 branch_target(const Step& step) const { return after(step) + static_cast<i64>(step.in.immediate); }
   Wants wants() const;
   void entry();
+  void guarded_entry();
   void check_budget();
   void check_unit(Unit unit);
 
