@@ -25,6 +25,7 @@ struct NativeState {
   u64 target = 0;          // of a branch that the jump cache did not know
   u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
+  u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
 
   // The x87 unit: while x87_loaded, the host's is the guest's. Its state goes both ways through an XSAVE image; where the last

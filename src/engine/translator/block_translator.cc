@@ -16,6 +16,7 @@ BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, interpreter::Block* b
       to_(to),
       block_(*block),
       page_offset_(static_cast<i32>(block->physical & (page_bytes - 1))),
+      word_(block->mode == CodeMode::long64 ? 8 : 4),
       index_(static_cast<u32>(to.blocks.size())) {
   to.blocks.push_back({.block = block});
   setSize(to.used);
@@ -54,7 +55,7 @@ void BlockWriter::decode() {
   for (unsigned i = 0; i < block_.count; ++i) {
     const interpreter::Op& op = block_.ops[i];
     const auto rest = std::span(code).subspan(op.offset);
-    Step step = make_step(cpu_.decoder, rest.first(std::min<std::size_t>(rest.size(), 15)), op.offset);
+    Step step = make_step(cpu_.decoder, block_.mode, rest.first(std::min<std::size_t>(rest.size(), 15)), op.offset);
     if (step.in.length != op.length) {  // its bytes are being changed, or it does not decode
       step = {};
       step.offset = op.offset;
@@ -63,6 +64,8 @@ void BlockWriter::decode() {
     if (!addressable(step)) step.kind = StepKind::outline;
     if (step.kind == StepKind::copy && step.enc.vector) vectors_ |= step.enc.vex ? 3 : 1;
     x87_ |= step.x87 != X87::none;
+    if (word_ == 4 && step.has_memory() && step.kind != StepKind::outline && step.in.memory.segment >= x86::fs)
+      segments_ |= static_cast<u8>(1 << step.in.memory.segment);
     steps_.push_back(step);
   }
 }
@@ -75,7 +78,7 @@ unsigned BlockWriter::segment_end(unsigned at) const {
 
 // What the block does first with the flags it finds.
 BlockWriter::Wants BlockWriter::wants() const {
-  if (vectors_ || x87_ || to_.counted) return Wants::saved;
+  if (vectors_ || x87_ || segments_ || to_.counted) return Wants::saved;
   for (const Step& step : steps_) {
     if (step.kind == StepKind::nothing || step.kind == StepKind::lea) continue;
     if (step.kind != StepKind::copy || step.has_memory() || !expressible(step))
@@ -91,6 +94,7 @@ void BlockWriter::entry() {
   NativeBlock& native_block = to_.blocks[index_];
   native_block.vectors = vectors_;
   native_block.x87 = x87_;
+  native_block.segments = segments_;
   const auto here = [&] { return static_cast<u32>(getSize()); };
   switch (wants()) {
     case Wants::saved:
@@ -112,6 +116,7 @@ void BlockWriter::entry() {
   }
   native_block.entry_found = native_block.entry_saved;
   if (to_.counted) check_budget();
+  if (segments_) check_segments();
   if (vectors_) check_unit(Unit::vectors);
   if (x87_) check_unit(Unit::x87);
 }
@@ -128,6 +133,16 @@ void BlockWriter::guarded_entry() {
 void BlockWriter::check_budget() {
   cmp(qword[reg::rsp + frame_.at(cpu_.remaining)], static_cast<u32>(block_.count));
   add_cold(DepartureKind::poll, 0).jumps.push_back(jump_if(0x8c));
+}
+
+// Who goes on when they are not flat is the interpreter.
+void BlockWriter::check_segments() {
+  movzx(reg::r15d, byte[reg::rsp + frame_.at(native().flat_segments)]);
+  not_(reg::r15d);
+  test(reg::r15d, u32{segments_});
+  Cold& cold = add_cold(DepartureKind::poll, 0);
+  cold.departure.charged = 0;
+  cold.jumps.push_back(jump_if(0x85));
 }
 
 void BlockWriter::check_unit(Unit unit) {

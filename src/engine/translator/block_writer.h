@@ -51,6 +51,7 @@ class BlockWriter : CodeWriter {
   void guarded_entry();
   void check_budget();
   void check_unit(Unit unit);
+  void check_segments();
 
   // Steps: those that return a number return that of the next step.
   unsigned emit_steps(unsigned at);
@@ -83,6 +84,8 @@ class BlockWriter : CodeWriter {
   unsigned emit_group(const Group& group);
   void emit_access(unsigned number, i32 at);
   void address(const Place& place, i64 displacement);
+  void load_effective(unsigned to, const Xbyak::RegExp& from);
+  Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
   void probe(u64 bytes, bool write, Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
@@ -116,11 +119,13 @@ class BlockWriter : CodeWriter {
   Translations& to_;
   const interpreter::Block& block_;
   const i32 page_offset_;  // of the block
+  const int word_;         // bytes of an address
   const u32 index_;
   std::vector<Step> steps_;
   std::vector<Cold> colds_;
   FlagState flags_;
   u8 vectors_ = 0;
+  u8 segments_ = 0;  // of FS and GS, as NativeState::flat_segments names them
   bool x87_ = false;
   bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;

@@ -88,7 +88,7 @@ unsigned scratch_needed(const Step& step) {
 
 bool expressible(const Step& step) { return step.kind != StepKind::copy || can_copy(step, step.has_memory()); }
 
-Xbyak::Reg CodeWriter::sized(unsigned number, unsigned bytes) {
+Xbyak::Reg CodeWriter::sized(unsigned number, int bytes) {
   if (bytes == 8) return Xbyak::Reg64(static_cast<int>(number));
   return Xbyak::Reg32(static_cast<int>(number));
 }

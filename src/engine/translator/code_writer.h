@@ -25,7 +25,7 @@ class CodeWriter : protected Xbyak::CodeGenerator {
  protected:
   CodeWriter(const Cpu& cpu, u64 bytes, u8* at) : Xbyak::CodeGenerator(bytes, at), cpu_(cpu), frame_(cpu) {}
 
-  static Xbyak::Reg sized(unsigned number, unsigned bytes);
+  static Xbyak::Reg sized(unsigned number, int bytes);
   Xbyak::Address slot(unsigned gpr);
   // The register, or the scratch register loaded from its slot.
   unsigned in_register(unsigned gpr, unsigned scratch = scratch2);

@@ -103,6 +103,7 @@ void BlockWriter::lookup_page_relative(i64 target, unsigned first) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
   mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
   add(reg::r14, reg::r15);
+  if (word_ == 4) mov(reg::r14d, reg::r14d);
   lookup(first);
 }
 
@@ -146,19 +147,21 @@ unsigned BlockWriter::call_indirect(unsigned at) {
   const std::size_t cold = colds_.size();
   add_site(at, 1);
   load_operand(step, cold);
-  mov(reg::r15, reg::r14);
-  shl(reg::r15, 16);
-  sar(reg::r15, 16);
-  cmp(reg::r15, reg::r14);
-  colds_[cold].jumps.push_back(jump_if(0x85));
+  if (word_ == 8) {
+    mov(reg::r15, reg::r14);
+    shl(reg::r15, 16);
+    sar(reg::r15, 16);
+    cmp(reg::r15, reg::r14);
+    colds_[cold].jumps.push_back(jump_if(0x85));
+  }
   mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
-  lea(reg::r14, ptr[reg::r12 - 8]);
-  probe(8, true, colds_[cold]);
-  push_return(step, qword[reg::r14]);
-  lea(reg::r12, ptr[reg::r12 - 8]);
+  load_effective(scratch1, reg::r12 - word_);
+  probe(static_cast<u64>(word_), true, colds_[cold]);
+  push_return(step, word_at(reg::r14));
+  load_effective(guest_rsp_host, reg::r12 - word_);
   mov(reg::r14, qword[reg::rsp + frame_.at(native().target)]);
   ended_ = true;
-  lookup(at, -8);
+  lookup(at, static_cast<i16>(-word_));
   return at + 1;
 }
 

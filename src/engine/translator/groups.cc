@@ -34,15 +34,13 @@ bool may_be_in_group(const Step& step) {
 
 }  // namespace
 
-// ---- groups ----
-
 std::optional<Access> access_of(const Step& step, i32 page_offset) {
   switch (step.kind) {
     case StepKind::push:
-    case StepKind::call: return Access{{.base = x86::rsp}, -8, 8, true};
+    case StepKind::call: return Access{{.base = x86::rsp}, -i64{step.word}, step.word, true};
     case StepKind::pop:
-    case StepKind::ret: return Access{{.base = x86::rsp}, 0, 8, false};
-    case StepKind::leave: return Access{{.base = x86::rbp}, 0, 8, false};
+    case StepKind::ret: return Access{{.base = x86::rsp}, 0, step.word, false};
+    case StepKind::leave: return Access{{.base = x86::rbp}, 0, step.word, false};
     default: break;
   }
   if (!step.has_memory()) return std::nullopt;
@@ -55,7 +53,8 @@ std::optional<Access> access_of(const Step& step, i32 page_offset) {
                 step.enc.memory_bytes,
                 step.enc.rm.written};
   if (memory.base == MemoryOperand::rip) access.displacement += page_offset + step.end();
-  if (step.kind == StepKind::jump_indirect || step.kind == StepKind::call_indirect) access.bytes = 8;
+  if (step.kind == StepKind::jump_indirect || step.kind == StepKind::call_indirect) access.bytes = step.word;
+  if (step.word == 4) access.displacement = static_cast<i32>(access.displacement);
   return access;
 }
 
@@ -66,19 +65,19 @@ unsigned stack_register(const Step& step) {
 std::optional<i64> stack_movement(const Step& step) {
   switch (step.kind) {
     case StepKind::push:
-    case StepKind::call: return -8;
+    case StepKind::call: return -i64{step.word};
     case StepKind::pop:
       if (stack_register(step) == x86::rsp) return std::nullopt;
-      return 8;
-    case StepKind::ret: return 8;
+      return step.word;
+    case StepKind::ret: return step.word;
     default: break;
   }
   if (!(step.enc.gprs_written & bit_of(x86::rsp))) return 0;
   const Instruction& in = step.in;
   if (step.kind == StepKind::lea && in.memory.base == x86::rsp && in.memory.index == MemoryOperand::none &&
-      in.operand_bytes == 8)
+      in.operand_bytes == step.word)
     return in.memory.displacement;
-  const bool constant = in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr &&
+  const bool constant = in.operand_bytes == step.word && in.operands[0].kind == OperandKind::gpr &&
                         in.operands[1].kind == OperandKind::immediate;
   if (constant && in.mnemonic == ZYDIS_MNEMONIC_ADD) return static_cast<i64>(in.immediate);
   if (constant && in.mnemonic == ZYDIS_MNEMONIC_SUB) return -static_cast<i64>(in.immediate);

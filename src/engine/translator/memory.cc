@@ -18,9 +18,21 @@ void BlockWriter::address(const Place& place, i64 displacement) {
       lea(reg::r14, ptr[reg::r14 + disp]);
     }
   } else {
-    lea(reg::r14, ptr[expression(place, disp)]);
+    load_effective(scratch1, expression(place, disp));
   }
-  if (place.segment >= x86::fs) add(reg::r14, qword[reg::rsp + frame_.segment_base(place.segment)]);
+  if (place.segment < x86::fs) return;
+  if (word_ == 8)
+    add(reg::r14, qword[reg::rsp + frame_.segment_base(place.segment)]);
+  else
+    add(reg::r14d, dword[reg::rsp + frame_.segment_base(place.segment)]);
+}
+
+// LEA in the width of addresses.
+void BlockWriter::load_effective(unsigned to, const Xbyak::RegExp& from) {
+  if (word_ == 8)
+    lea(Xbyak::Reg64(static_cast<int>(to)), ptr[from]);
+  else
+    lea(Xbyak::Reg32(static_cast<int>(to)), ptr[from]);
 }
 
 // Base and index in registers, loaded into R14 and R15 if they are slots.
@@ -77,33 +89,33 @@ unsigned BlockWriter::emit_group(const Group& group) {
 // R14 + `at` is the host address of the operand.
 void BlockWriter::emit_access(unsigned number, i32 at) {
   const Step& step = steps_[number];
-  const auto operand = qword[reg::r14 + at];
+  const auto operand = word_at(reg::r14 + at);
   switch (step.kind) {
-    case StepKind::push: push_value(step, operand); return move_stack(-8);
+    case StepKind::push: push_value(step, operand); return move_stack(-i32{word_});
     case StepKind::pop: {
       const unsigned gpr = stack_register(step);
       before(step, bit_of(gpr), false);
-      if (gpr == x86::rsp) return mov(reg::r12, operand);
+      if (gpr == x86::rsp) return mov(sized(guest_rsp_host, word_), operand);
       if (is_slot(gpr)) {
         mov(reg::r15, operand);
         mov(slot(gpr), reg::r15);
       } else {
-        mov(Xbyak::Reg64(static_cast<int>(host_of(gpr))), operand);
+        mov(sized(host_of(gpr), word_), operand);
       }
-      return move_stack(8);
+      return move_stack(word_);
     }
     case StepKind::leave:
       before(step, bit_of(x86::rsp) | bit_of(x86::rbp), false);
-      lea(reg::r12, ptr[reg::rbp + 8]);
-      mov(reg::rbp, operand);
+      load_effective(guest_rsp_host, reg::rbp + word_);
+      mov(sized(x86::rbp, word_), operand);
       return;
     case StepKind::call:
       push_return(step, operand);
-      move_stack(-8);
+      move_stack(-i32{word_});
       return exit_to(branch_target(step), number);
     case StepKind::ret: {
-      const auto released = static_cast<i32>(8 + (step.in.immediate & 0xffff));
-      mov(reg::r14, operand);
+      const auto released = static_cast<i32>(word_ + (step.in.immediate & 0xffff));
+      mov(sized(scratch1, word_), operand);
       move_stack(released);
       ensure_saved();
       ended_ = true;
@@ -119,35 +131,35 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
 
 void BlockWriter::push_value(const Step& step, const Xbyak::Address& to) {
   if (step.in.operands[0].kind == OperandKind::immediate) {
-    mov(to, step.in.immediate);
+    word_ == 8 ? mov(to, step.in.immediate) : mov(to, static_cast<u32>(step.in.immediate));
     return;
   }
   const unsigned gpr = stack_register(step);
-  mov(to, Xbyak::Reg64(static_cast<int>(in_register(gpr))));
+  mov(to, sized(in_register(gpr), word_));
 }
 
 void BlockWriter::push_return(const Step& step, const Xbyak::Address& to) {
   mov(reg::r15, qword[reg::rsp + frame_.at(native().code_page)]);
   lea(reg::r15, ptr[reg::r15 + after(step)]);
-  mov(to, reg::r15);
+  mov(to, sized(scratch2, word_));
 }
 
 void BlockWriter::move_stack(i32 by) {
   forget_recipe(bit_of(x86::rsp));
-  lea(reg::r12, ptr[reg::r12 + by]);
+  load_effective(guest_rsp_host, reg::r12 + by);
 }
 
-// R14 = the 64-bit operand in ModRM.rm. A probe that misses goes to the cold part `cold`.
+// R14 = the operand in ModRM.rm, an address or what the stack holds. A probe that misses goes to the cold part `cold`.
 void BlockWriter::load_operand(const Step& step, std::size_t cold) {
   if (!step.has_memory()) {
     const unsigned host = in_register(step.enc.rm.number, scratch1);
-    if (host != scratch1) mov(reg::r14, Xbyak::Reg64(static_cast<int>(host)));
+    if (host != scratch1) mov(sized(scratch1, word_), sized(host, word_));
     return;
   }
   const Access access = *access_of(step, page_offset_);
   address(access.place, access.displacement);
-  probe(8, false, colds_[cold]);
-  mov(reg::r14, qword[reg::r14]);
+  probe(static_cast<u64>(word_), false, colds_[cold]);
+  mov(sized(scratch1, word_), word_at(reg::r14));
 }
 
 // PUSH of memory or of the flags: with a probe of the stack for itself.
@@ -162,12 +174,12 @@ unsigned BlockWriter::push_directly(unsigned at) {
     load_operand(step, cold);
     mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
   }
-  lea(reg::r14, ptr[reg::r12 - 8]);
-  probe(8, true, colds_[cold]);
+  load_effective(scratch1, reg::r12 - word_);
+  probe(static_cast<u64>(word_), true, colds_[cold]);
   mov(reg::r15, qword[reg::rsp + (memory ? frame_.at(native().target) : frame_.at(cpu_.other_flags))]);
-  mov(qword[reg::r14], reg::r15);
+  mov(word_at(reg::r14), sized(scratch2, word_));
   if (!memory) add_saved_flags();
-  lea(reg::r12, ptr[reg::r12 - 8]);
+  load_effective(guest_rsp_host, reg::r12 - word_);
   rejoin(colds_[cold]);
   return at + 1;
 }

@@ -16,6 +16,7 @@ struct NativeBlock {
   u32 entry_found = 0;  // the same, for who has just found the block or has it from the jump cache
   u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
   bool x87 = false;     // needs the x87 unit
+  u8 segments = 0;      // bits of NativeState::flat_segments that it needs
 };
 
 enum class DepartureKind : u8 {

@@ -107,8 +107,9 @@ bool is_shift(Mnemonic name) {
 bool is_rotate(Mnemonic name) { return name == M(ROL) || name == M(ROR) || name == M(RCL) || name == M(RCR); }
 
 bool memory_allowed(const Step& step) {
+  if (step.word == 4 && step.in.memory.segment == cs && step.has_memory()) return false;  // it need not be readable
   return !step.has_memory() ||
-         (step.in.memory.address_bytes == 8 && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
+         (step.in.memory.address_bytes == step.word && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
 }
 
 StepKind kind_of_copy(Step& step) {
@@ -156,30 +157,71 @@ Recipe recipe_of(const Step& step) {
   }
 }
 
+// Whether the bytes are the same instruction there.
+bool is_64_bit_code(const Decoder& decoder, std::span<const u8> bytes, const Step& step) {
+  Instruction there;
+  return decoder.decode(CodeMode::long64, bytes, there) == DecodeStatus::ok && there.mnemonic == step.in.mnemonic &&
+         there.length == step.in.length;
+}
+
+// What 32-bit code writes differently from 64-bit code. False: 64-bit code has no such instruction.
+bool to_64_bit_encoding(const Decoder& decoder, std::span<const u8> bytes, Step& step) {
+  Encoding& enc = step.enc;
+  u8& opcode = enc.opcode[0];
+  switch (step.in.mnemonic) {
+    case ZYDIS_MNEMONIC_VZEROUPPER:
+    case ZYDIS_MNEMONIC_VZEROALL: return false;  // of eight registers
+    case ZYDIS_MNEMONIC_VBLENDVPS:
+    case ZYDIS_MNEMONIC_VBLENDVPD:
+    case ZYDIS_MNEMONIC_VPBLENDVB: enc.immediate[0] &= 0x7f; break;  // the fourth register is one of eight
+    default: break;
+  }
+  if (enc.vex && enc.wide) {  // W means nothing for general registers
+    if (enc.vector) return false;
+    enc.wide = false;
+  }
+  if (enc.vex || enc.opcode_count != 1) return is_64_bit_code(decoder, bytes, step);
+  if (opcode >= 0x40 && opcode <= 0x4f) {  // INC and DEC
+    enc.extension = opcode >= 0x48;
+    enc.rm = enc.opcode_reg;
+    enc.opcode_reg = {};
+    enc.has_modrm = true;
+    opcode = 0xff;
+  } else if (opcode >= 0xa0 && opcode <= 0xa3) {  // MOV between the accumulator and an absolute address
+    const bool store = opcode >= 0xa2;
+    enc.memory_bytes = opcode & 1 ? step.in.operand_bytes : u8{1};
+    enc.reg = {FieldKind::gpr, x86::rax, enc.memory_bytes, store, !store};
+    enc.rm = {FieldKind::memory, 0, enc.memory_bytes, !store, store};
+    enc.has_modrm = true;
+    enc.hidden_memory = false;
+    opcode = static_cast<u8>((store ? 0x88 : 0x8a) | (opcode & 1));
+  } else {
+    return is_64_bit_code(decoder, bytes, step);
+  }
+  return true;
+}
+
 StepKind kind_of(Step& step) {
   const Instruction& in = step.in;
   const bool far = in.operands[0].kind == OperandKind::far_pointer ||
                    (in.opcode == 0xff && ((in.modrm >> 3 & 7) == 3 || (in.modrm >> 3 & 7) == 5));
   if (nothing()[in.mnemonic]) return StepKind::nothing;
-  if (branches()[in.mnemonic]) return in.operand_bytes == 8 ? StepKind::branch : StepKind::outline;
-  const bool plain_memory = step.enc.rm.kind != FieldKind::memory || in.memory.address_bytes == 8;
+  if (branches()[in.mnemonic]) return in.operand_bytes == step.word ? StepKind::branch : StepKind::outline;
+  const bool plain_memory = step.enc.rm.kind != FieldKind::memory ||
+                            (in.memory.address_bytes == step.word && (step.word == 8 || in.memory.segment != cs));
+  const bool plain_stack = in.stack_bytes == step.word && in.operand_bytes == step.word;
   switch (in.mnemonic) {
     case M(LEA): return plain_memory && in.operand_bytes >= 4 ? StepKind::lea : StepKind::outline;
     case M(CLI): return StepKind::cli;
     case M(STI): return StepKind::sti;
     case M(SWAPGS): return StepKind::swapgs;
     case M(FLDCW): return plain_memory ? StepKind::load_control : StepKind::outline;
-    case M(PUSHFQ): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;
+    case M(PUSHFQ):
+    case M(PUSHFD): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;
     case M(PUSH):
-      if (in.has_memory())
-        return in.stack_bytes == 8 && in.operand_bytes == 8 && plain_memory ? StepKind::push_memory : StepKind::outline;
-      return in.stack_bytes == 8 && !in.has_memory() && general_operands_only(in) && in.operand_bytes == 8
-                 ? StepKind::push
-                 : StepKind::outline;
-    case M(POP):
-      return in.stack_bytes == 8 && in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr
-                 ? StepKind::pop
-                 : StepKind::outline;
+      if (in.has_memory()) return plain_stack && plain_memory ? StepKind::push_memory : StepKind::outline;
+      return plain_stack && general_operands_only(in) ? StepKind::push : StepKind::outline;
+    case M(POP): return plain_stack && in.operands[0].kind == OperandKind::gpr ? StepKind::pop : StepKind::outline;
     case M(LEAVE): return in.operand_prefix ? StepKind::outline : StepKind::leave;
     case M(JMP):
       if (far || in.operand_prefix) return StepKind::outline;
@@ -201,17 +243,19 @@ StepKind kind_of(Step& step) {
 
 }  // namespace
 
-Step make_step(const Decoder& decoder, std::span<const u8> bytes, u16 offset) {
+Step make_step(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes, u16 offset) {
   Step step;
   step.offset = offset;
-  if (decoder.decode(CodeMode::long64, bytes, step.in) != DecodeStatus::ok) {
+  step.word = mode == CodeMode::long64 ? 8 : 4;
+  if (decoder.decode(mode, bytes, step.in) != DecodeStatus::ok) {
     step.in.length = 1;
     return step;
   }
-  if (!decoder.describe(CodeMode::long64, bytes, step.enc)) return step;
+  if (!decoder.describe(mode, bytes, step.enc)) return step;
   // F3 90 with REX.B: described as PAUSE, see Decoder.
   if (step.in.mnemonic == ZYDIS_MNEMONIC_XCHG && step.enc.opcode_reg.kind == FieldKind::none && !step.enc.has_modrm)
     return step;
+  if (step.word == 4 && !to_64_bit_encoding(decoder, bytes, step)) return step;
   step.kind = kind_of(step);
   step.recipe = recipe_of(step);
   if (step.kind != StepKind::outline) step.x87 = x87_of(step);

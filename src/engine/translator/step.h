@@ -44,6 +44,7 @@ struct Step {
   x86::Instruction in;
   x86::Encoding enc;
   u16 offset = 0;      // from the block's start
+  u8 word = 8;         // bytes of addresses and of what the stack holds
   bool traps = false;  // can fault on the host where the guest's would
   bool shift_by_cl = false;
   X87 x87 = X87::none;
@@ -59,7 +60,7 @@ struct Step {
   u16 end() const { return static_cast<u16>(offset + in.length); }
 };
 
-// Decodes and classifies; an instruction that is not understood is left to the interpreter.
-Step make_step(const x86::Decoder& decoder, std::span<const u8> bytes, u16 offset);
+// Decodes and classifies code of 64 or 32 bits; an instruction that is not understood is left to the interpreter.
+Step make_step(const x86::Decoder& decoder, x86::CodeMode mode, std::span<const u8> bytes, u16 offset);
 
 }  // namespace doppel::translator

@@ -28,6 +28,33 @@ u8 vectors_allowed(const Cpu& cpu) {
   return cpu.avx_fault ? 1 : 3;
 }
 
+// Outside of 64-bit mode translated code leaves segments out of account: their bases are 0, and no offset lies beyond them.
+bool reaches_all(const x86::SegmentRegister& segment) {
+  return segment.limit == 0xffff'ffff && x86::SegmentRegister::Present::get(segment.attributes) &&
+         x86::SegmentRegister::CodeOrData::get(segment.attributes);
+}
+bool flat_data(const x86::SegmentRegister& segment) {
+  constexpr unsigned code = 8, expand_down = 4, writable = 2;
+  const unsigned type = x86::SegmentRegister::Type::get(segment.attributes);
+  return reaches_all(segment) && (type & (code | expand_down | writable)) == writable;
+}
+
+bool translatable(const Cpu& cpu) {
+  if (cpu.mode == x86::CodeMode::long64) return true;
+  const auto& segments = cpu.s.segments;
+  if (!cpu.mode_is_32() || segments[x86::cs].base != 0 || !reaches_all(segments[x86::cs])) return false;
+  for (const x86::Segment segment : {x86::ds, x86::es, x86::ss})
+    if (segments[segment].base != 0 || !flat_data(segments[segment])) return false;
+  return x86::SegmentRegister::Big::get(segments[x86::ss].attributes);
+}
+
+u8 flat_segments(const Cpu& cpu) {
+  u8 flat_ones = 0;
+  for (const x86::Segment segment : {x86::fs, x86::gs})
+    if (cpu.long64 || flat_data(cpu.s.segments[segment])) flat_ones |= static_cast<u8>(1 << segment);
+  return flat_ones;
+}
+
 unsigned jump_slot(u64 rip) { return static_cast<unsigned>((rip >> page_shift) ^ rip) & native_jump_mask; }
 
 Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted) {
@@ -95,7 +122,7 @@ void TranslatorVcpu::forget_translations() {
 
 void TranslatorVcpu::step() {
   if (interpreted_) return InterpreterVcpu::step();
-  cpu_.chains_blocks = cpu_.mode != x86::CodeMode::long64;  // what is never translated
+  cpu_.chains_blocks = !translatable(cpu_);  // what is never translated
   Block* block = find();
   if (!block) {
     cpu_.leave = Leave::fault;
@@ -117,7 +144,8 @@ void TranslatorVcpu::step() {
 
 // Whether the units of the host that it needs can hold the guest's state.
 bool TranslatorVcpu::units_allowed(const NativeBlock& block) const {
-  return (block.vectors & ~vectors_allowed(cpu_)) == 0 && (!block.x87 || x87_allowed(cpu_));
+  return translatable(cpu_) && (block.vectors & ~vectors_allowed(cpu_)) == 0 && (!block.x87 || x87_allowed(cpu_)) &&
+         (block.segments & ~flat_segments(cpu_)) == 0;
 }
 
 bool TranslatorVcpu::may_run(u32 native) const {
@@ -127,9 +155,7 @@ bool TranslatorVcpu::may_run(u32 native) const {
 
 u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
-  const bool translatable = block != scratch_.block() && !block->uncached &&
-                            block->mode == x86::CodeMode::long64;
-  if (!translatable || ++block->heat < warm_up_) return 0;
+  if (block == scratch_.block() || block->uncached || !translatable(cpu_) || ++block->heat < warm_up_) return 0;
   if (translations_.used + largest_translation > translations_.cache.bytes()) {
     cpu_.blocks.clear();  // with all that points to translations
     forget_translations();
@@ -162,6 +188,7 @@ void TranslatorVcpu::run_native(u32 offset) {
     if (cpu_.attention.load(std::memory_order_seq_cst)) native.stop();  // as soon as it looks
     native.saved_flags = save_format(cpu_.flags);
     native.vectors_allowed = vectors_allowed(cpu_);
+    native.flat_segments = flat_segments(cpu_);
     if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
     native.resume = translations_.cache.address(offset);
     const u32 id = enter(&cpu_);
@@ -230,9 +257,7 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
 
 // Translated code at cpu_.rip: known to the jump cache, found or made; it is known afterwards.
 u32 TranslatorVcpu::go_on() {
-  if (cpu_.attention.load() || code_changed_.load() || cpu_.mode != x86::CodeMode::long64 ||
-      !x86::is_canonical(cpu_.rip))
-    return 0;
+  if (cpu_.attention.load() || code_changed_.load() || !translatable(cpu_) || !x86::is_canonical(cpu_.rip)) return 0;
   NativeJump& known = jumps_[jump_slot(cpu_.rip)];
   if (known.rip != cpu_.rip || known.context != cpu_.code_context) {
     const u32 native = native_at_rip();
