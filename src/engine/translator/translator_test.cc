@@ -346,6 +346,33 @@ TEST(Translator, DisplacementsReachTwoGibibytes) {
     EXPECT_EQ(outcome(hex, translator(false)), outcome(hex, make_interpreter())) << hex;
 }
 
+// In 32-bit code a segment that was flat when a block was translated need not be so when the next instruction uses it.
+TEST(Translator, SegmentsStopBeingFlat) {
+  const auto outcome = [](std::string_view hex, Mode mode, u16 selector, std::unique_ptr<Engine> engine) {
+    SmallGuest guest(mode, std::move(engine));
+    guest.code(hex);
+    guest.write(at::data, 0x1234'5678, 4);
+    x86::X86State& state = guest.state();
+    state.gpr[x86::rbx] = at::data;
+    state.gpr[x86::rcx] = selector;
+    state.gpr[x86::rdx] = 3;
+    const std::string end = guest.run(unlimited_budget);
+    return end + " " + guest.values("rax rbx rdx rsp ds es fs gs flags");
+  };
+  for (const Mode mode : {Mode::protected32, Mode::user32, Mode::compat32_user})
+    for (const u16 selector : {sel::data, sel::user_data, sel::expand_down, sel::read_only, sel::data16, u16{0}})
+      for (const char* hex : {
+               "8b03 8ed9 0303 8903 4a 75f7 f4",  // MOV DS, CX in a loop, then ADD EAX, [EBX]; MOV [EBX], EAX; DEC; JNZ
+               "64 8b03 8ee1 64 0303 64 8903 4a 75f3 f4",      // FS
+               "65 8b03 8ee9 65 0303 6a05 58 4a 75f2 f4",      // GS, and the stack
+               "90 1e 07 8ec1 a1 00000400 26 a3 04000400 f4",  // ES, with absolute addresses
+               "8ed1 50 58 4a 75f9 f4",                        // SS
+               "2e 8b03 60 61 9c 58 c3",                       // CS, PUSHA, PUSHF
+           })
+        EXPECT_EQ(outcome(hex, mode, selector, translator(false)), outcome(hex, mode, selector, make_interpreter()))
+            << hex << ", selector " << selector;
+}
+
 // FLDCW that unmasks an exception leaves the rest to the interpreter, and FIP tells of the last instruction wherever it was executed.
 TEST(Translator, X87StateComesAndGoes) {
   for (const char* hex : {
