@@ -8,7 +8,8 @@ FILES, FUNCTIONS = 6, 30
 folder = pathlib.Path(sys.argv[1])
 folder.mkdir(exist_ok=True)
 names = [f"part{i}" for i in range(FILES)]
-header = ["#include <stdint.h>", "#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>", "struct item { uint32_t key; double weight; char name[24]; };"]
+header = [f"#include <{name}.h>" for name in ("stdint", "stdio", "stdlib", "string")]
+header += ["struct item { uint32_t key; double weight; char name[24]; };"]
 header += [f"uint32_t {name}_{i}(struct item* items, unsigned count);" for name in names for i in range(FUNCTIONS)]
 (folder / "project.h").write_text("#pragma once\n" + "\n".join(header) + "\n")
 for number, name in enumerate(names):
