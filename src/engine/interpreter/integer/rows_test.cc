@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "engine/interpreter/interpreter.h"
+#include "support/host_vendor.h"
 #include "support/instruction_cases.h"
 
 namespace doppel {
@@ -171,7 +172,7 @@ const std::vector<Row> other_rows = {
     {"48 0f c7 /1", "", Row::byte | Row::memory | Row::lockable | Row::long_only},
     // hints
     {"0f 1f /0"},
-    {"f3 90", "", Row::byte},
+    {"f3 90", "", Row::byte | (host_is_intel() ? Row::no_rex_b : Row::plain)},
     {"0f 18 /1", "", Row::byte | Row::memory},
     {"0f ae /7", "", Row::byte | Row::memory},
     {"f3 0f 1e fa", "", Row::byte},
@@ -246,6 +247,15 @@ std::string describe(const Case& tested) {
   return text;
 }
 
+// A CALL whose target faults has stored the return address before it looks at the target on Intel's processors, and not on AMD's.
+bool is_return_address(const Case& tested, const NativeCpu::Registers& after, const u8* data, u64 offset) {
+  const u64 slot = tested.registers.gpr[x86::rsp] - 8 - data_at;
+  if (!host_is_intel() || after.signal == 0 || offset - slot >= 8) return false;
+  u64 stored;
+  std::memcpy(&stored, data + slot, 8);
+  return stored == code_at + tested.code.size();
+}
+
 // What differs; empty: nothing.
 std::string IntegerRows::difference(const Case& tested) {
   const bool legacy = GetParam();
@@ -283,7 +293,7 @@ std::string IntegerRows::difference(const Case& tested) {
   compare("rflags", ours.state.rflags & flags, theirs.rflags & flags, tested.registers.rflags & flags);
   const u8 *our_data = guest_.memory(data_at), *their_data = native_->memory(data_at);
   for (u64 i = 0; i < data_bytes && text.size() < 1000; ++i)
-    if (our_data[i] != their_data[i])
+    if (our_data[i] != their_data[i] && !is_return_address(tested, theirs, their_data, i))
       compare(fmt::format("[{:#x}]", data_at + i), our_data[i], their_data[i], data_[i]);
   if (!text.empty()) text = describe(tested) + (legacy ? "in 32-bit code" : "") + text;
   return text;
