@@ -44,6 +44,7 @@ void CaseGenerator::prefixes(Case& to, const Row& row) {
   if (fixed || legacy_ || number(2)) return;
   rex_ = static_cast<u8>(0x40 | number(16));
   if (row.kind & Row::byte) rex_ &= 0xf7;
+  if (row.kind & Row::no_rex_b) rex_ &= 0xfe;
   if (rex_ & 8) operand_bytes_ = 8;
   rex_place_ = to.code.size();
   to.code.push_back(rex_);

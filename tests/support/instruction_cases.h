@@ -32,6 +32,7 @@ struct Row {
     no_66 = 8192,
     bare = 16384,    // nothing is put in front
     faults = 32768,  // always
+    no_rex_b = 65536,
   };
   unsigned kind = plain;
 };

@@ -162,7 +162,8 @@ bool is_64_bit_code_only(Mnemonic mnemonic) {
   return mnemonic == ZYDIS_MNEMONIC_VPEXTRD || mnemonic == ZYDIS_MNEMONIC_VPINSRD;
 }
 
-// F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. Zydis 4.0 takes it for PAUSE.
+// F3 90 is PAUSE, but with REX.B the opcode is XCHG R8, rAX and the prefix means nothing. So do AMD's processors; Intel's execute
+// PAUSE, and Zydis 4.0 takes it for that.
 void become_exchange(Instruction& instruction) {
   instruction.mnemonic = ZYDIS_MNEMONIC_XCHG;
   instruction.operand_count = 2;

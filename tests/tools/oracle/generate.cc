@@ -526,6 +526,22 @@ std::optional<Drawn> draw(const Decoder& decoder, CodeMode mode, const Row& row,
   return drawn;
 }
 
+u64 operand_offset(const Drawn& drawn) {
+  const MemoryOperand& memory = drawn.instruction.memory;
+  const Registers& registers = drawn.c.registers;
+  u64 offset = static_cast<u64>(memory.displacement);
+  if (memory.base < 16) offset += registers.gpr[memory.base];
+  if (memory.base == MemoryOperand::rip) offset += registers.rip + drawn.c.code_length;
+  if (memory.index < 16) offset += registers.gpr[memory.index] << memory.scale;
+  return memory.address_bytes == 4 ? static_cast<u32>(offset) : offset;
+}
+
+u64 operand_address(const Drawn& drawn) {
+  const auto first = drawn.c.code.begin();
+  const bool gs = !drawn.c.compat32 && std::find(first, first + 2, 0x65) != first + 2;
+  return operand_offset(drawn) + (gs ? user_gs_base : 0);
+}
+
 std::vector<u8> make_pool(u64 seed) {
   Random random(seed);
   std::vector<u8> pool(pool_bytes);

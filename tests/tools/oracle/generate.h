@@ -21,6 +21,10 @@ struct Drawn {
 std::optional<Drawn> draw(const x86::Decoder& decoder, x86::CodeMode mode, const Row& row, Random& random,
                           bool native_in_64);
 
+// The effective and the linear address of its memory operand (not of a gather).
+u64 operand_offset(const Drawn& drawn);
+u64 operand_address(const Drawn& drawn);
+
 // What fills the data area: words and floating-point patterns.
 std::vector<u8> make_pool(u64 seed);
 

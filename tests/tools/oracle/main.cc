@@ -14,6 +14,7 @@
 #include "engine/interpreter/interpreter.h"
 #include "engine/translator/translator.h"
 #include "native.h"
+#include "vendor.h"
 
 namespace doppel::oracle {
 namespace {
@@ -79,6 +80,7 @@ class Oracle {
     Outcome engine;
     for (std::size_t i = 0; i < drawn.size(); ++i) {
       emulated_->run(cases[i], engine);
+      follow_host_vendor(drawn[i], pool_, host[i], engine);
       ++tally.cases;
       if (host[i].vector != no_vector) ++tally.faults;
       const std::string what = host[i].ran_away ? "the host never finished it" : difference(drawn[i], host[i], engine);

@@ -30,6 +30,7 @@ class NativeCpu {
 
  private:
   NativeCpu() = default;
+  bool finished();
 
   Shared* shared_ = nullptr;
   Fd to_child_, from_child_;

@@ -38,6 +38,9 @@ class HostUnit {
     CHECK(pages != MAP_FAILED);
     code_ = static_cast<u8*>(pages);
     frame_ = new (code_ + page_size) Frame{};
+    constexpr u8 nop = 0x90;
+    run({}, {&nop, 1});
+    loads_are_use_ = frame_->out.xstate_bv != 0;
   }
   ~HostUnit() { munmap(code_, 3 * page_size); }
   HostUnit(const HostUnit&) = delete;
@@ -86,7 +89,17 @@ class HostUnit {
   };
   static constexpr u64 components = 7;  // of XCR0: x87, SSE, AVX where the host has it
 
-  static void to_image(const State& state, SaveArea& image) {
+  // Of the components in the image.
+  static u64 not_initial(const SaveArea& image) {
+    const auto any = [](const auto& registers) {
+      u64 bits = 0;
+      for (const RegisterImage& value : registers) bits |= value.low | value.high;
+      return bits != 0;
+    };
+    const bool x87 = image.control != fcw::initial || image.status || image.valid || any(image.st);
+    return (x87 ? 1 : 0) | (any(image.xmm) ? 2 : 0) | (any(image.ymm_high) ? 4 : 0);
+  }
+  void to_image(const State& state, SaveArea& image) const {
     const Fpu& f = state.fpu;
     image = {};
     image.control = f.control;
@@ -102,6 +115,7 @@ class HostUnit {
       image.xmm[i] = {state.vectors[i].words[0], state.vectors[i].words[1]};
       image.ymm_high[i] = {state.vectors[i].words[2], state.vectors[i].words[3]};
     }
+    if (loads_are_use_) image.xstate_bv &= not_initial(image);
   }
   static void from_image(const SaveArea& image, State& state) {
     Fpu& f = state.fpu;
@@ -120,6 +134,9 @@ class HostUnit {
 
   u8* code_;
   Frame* frame_;
+  // Whether a component in its initial state counts as in use once it was loaded (both are allowed, SDM vol. 1 §13.6). On such a host
+  // it is loaded by a clear bit in XSTATE_BV instead.
+  bool loads_are_use_ = false;
 };
 
 class NoClock final : public Clock {
