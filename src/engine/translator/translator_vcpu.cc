@@ -72,12 +72,12 @@ void TranslatorVcpu::code_changed() {
 }
 
 // The block at cpu_.rip, as find_block gives it, when everything known of older blocks is right.
-Block* TranslatorVcpu::find() {
+Block* TranslatorVcpu::find(u64 limit) {
   if (code_changed_.exchange(false)) {
     ++statistics_.code_changes;
     cpu_.forget_jumps();
   }
-  Block* block = interpreter::find_block(cpu_, static_cast<u64>(cpu_.remaining), scratch_);
+  Block* block = interpreter::find_block(cpu_, limit, scratch_);
   if (cpu_.blocks.clears() != block_clears_) forget_translations();
   return block;
 }
@@ -95,7 +95,7 @@ void TranslatorVcpu::forget_translations() {
 void TranslatorVcpu::step() {
   if (interpreted_) return InterpreterVcpu::step();
   cpu_.chains_blocks = cpu_.mode != x86::CodeMode::long64;  // what is never translated
-  Block* block = find();
+  Block* block = find(step_limit());
   if (!block) {
     cpu_.leave = Leave::fault;
     return settle();
@@ -139,7 +139,7 @@ u32 TranslatorVcpu::native_of(Block* block) {
 }
 
 u32 TranslatorVcpu::native_at_rip() {
-  Block* block = find();
+  Block* block = find(static_cast<u64>(cpu_.remaining));
   if (!block) return 0;  // the run loop finds that out again
   const u32 native = native_of(block);
   return native && may_run(native) ? native : 0;

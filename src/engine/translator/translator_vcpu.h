@@ -42,7 +42,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
-  interpreter::Block* find();
+  interpreter::Block* find(u64 limit);
   void code_changed() override;
 
   Translations translations_;
