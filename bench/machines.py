@@ -1,11 +1,14 @@
 """Machines whose guests are measured: how to start each, and a console whose lines come with the time of their arrival."""
 
 import dataclasses
+import datetime
 import os
 import pathlib
+import platform
 import re
 import select
 import subprocess
+import sys
 import time
 
 ROW = re.compile(r"^(\w+) (\d+) (\d+\.\d+) ([0-9a-f]{16})$")
@@ -33,15 +36,15 @@ class Vmm:
     virtual_time: bool = False  # the guest's seconds are then not the host's
 
 
-def doppel(binary, engine, *options):
-    command = [binary, "run", "--engine", engine, "--memory", MEMORY, "--cpus", "1", *options]
+def doppel(binary, engine, *options, memory=MEMORY):
+    command = [binary, "run", "--engine", engine, "--memory", memory, "--cpus", "1", *options]
     return Vmm(engine, command, "memfd:guest-ram", virtual_time="instructions" in options)
 
 
-def qemu(machine="microvm"):
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", MEMORY, "-smp", "1"]
+def qemu(machine="microvm", memory=MEMORY):
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", memory, "-smp", "1"]
     # RAM from a memfd makes it possible to tell it from QEMU's own memory; -no-reboot: a guest that fails ends.
-    command += ["-object", f"memory-backend-memfd,id=ram,size={MEMORY}", "-M", f"{machine},memory-backend=ram"]
+    command += ["-object", f"memory-backend-memfd,id=ram,size={memory}", "-M", f"{machine},memory-backend=ram"]
     command += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]
     return Vmm("tcg", command, "memfd:memory-backend-memfd")
 
@@ -155,15 +158,63 @@ def start_rows(vmm, kernel, initrd, rows):
     return Running(vmm, kernel, initrd, boot_words(rows))
 
 
-def run_native(folder, rows):
-    """The same programs on the host, on one of its CPUs."""
+def merge_best(best, results):
+    for name, result in results.items():
+        if name in best and best[name].checksum != result.checksum:
+            raise Failure(f"{name}: the checksum changed from {best[name].checksum} to {result.checksum}")
+        if name not in best or result.seconds < best[name].seconds:
+            best[name] = result
+
+
+def measure_rows(native, vmms, kernel, initrd, work, repeat):
+    """Best results by machine, and seconds to init by machine. Machines take turns, so that a slow minute hits all.
+    `native` runs the rows on the host."""
+    best = {"native": {}} | {vmm.name: {} for vmm in vmms}
+    init = {}
+    for turn in range(repeat):
+        progress(f"run {turn + 1} of {repeat}: native")
+        merge_best(best["native"], native(work))
+        for vmm in vmms:
+            progress(f"run {turn + 1} of {repeat}: {vmm.name}")
+            seconds, results = boot_rows(vmm, kernel, initrd, work)
+            init[vmm.name] = min(init.get(vmm.name, seconds), seconds)
+            merge_best(best[vmm.name], results)
+    for name, results in best.items():
+        for row, result in results.items():
+            if result.checksum != best["native"][row].checksum:
+                raise Failure(f"{row}: {name} computed {result.checksum}, natively it is {best['native'][row].checksum}")
+    return best, init
+
+
+def progress(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def host():
+    """What is measured on."""
+    model = next(line for line in open("/proc/cpuinfo") if line.startswith("model name"))
+    about = {
+        "cpu": model.split(":")[1].strip(),
+        "cpus": os.cpu_count(),
+        "kernel": platform.release(),
+        "load": os.getloadavg()[0],
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    if about["load"] > 0.5:
+        progress(f"the load of this host is {about['load']:.1f}: times will be wrong")
+    return about
+
+
+def run_native(folder, rows, enter=(), environment=None):
+    """The same programs on the host, on one of its CPUs. `enter`: a command that runs what follows it in another root."""
     cpu = max(os.sched_getaffinity(0))
     results = {}
     for name, iterations in rows:
-        command = [pathlib.Path(folder).resolve() / name, str(iterations)]
+        command = [*enter, pathlib.Path(folder) / name, str(iterations)]
         output = subprocess.run(
-            command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu})
-        )
-        match = ROW.match(output.stdout.strip())
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+        )  # fmt: skip
+        match = ROW.match(output.stdout.strip().splitlines()[-1])
         results[name] = Result(int(match[2]), float(match[3]), match[4])
     return results

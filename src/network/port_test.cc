@@ -10,8 +10,10 @@
 
 #include <algorithm>
 #include <array>
+#include <barrier>
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 
 #include "network/capture.h"
 #include "network/checksum.h"
@@ -52,6 +54,12 @@ struct PortTest : ::testing::Test {
     return condition();
   }
 };
+
+sockaddr_un address_of(const std::string& path) {
+  sockaddr_un address{.sun_family = AF_UNIX};
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return address;
+}
 
 std::vector<u8> frame_of(std::size_t bytes, u8 fill) { return std::vector<u8>(bytes, fill); }
 
@@ -261,15 +269,46 @@ TEST_F(PortTest, SocketJoinsTwoAndOutlivesEither) {
   EXPECT_TRUE(a->link_up() && b->link_up());
 }
 
+// They connect to each other, in whatever order their steps fall.
+TEST_F(PortTest, SocketsThatComeAtTheSameMomentJoin) {
+  for (unsigned round = 0; round < 300; ++round) {
+    const std::string path = folder + "/s";
+    std::barrier start(2);
+    std::array<bool, 2> made{}, up{};
+    if (round % 2) {  // somebody died here
+      Fd stale(::socket(AF_UNIX, SOCK_STREAM, 0));
+      const sockaddr_un address = address_of(path);
+      ASSERT_EQ(::bind(stale.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    }
+    const auto machine = [&](unsigned number) {
+      auto its_loop = std::move(*EventLoop::create());
+      start.arrive_and_wait();
+      auto port = SocketPort::create(*its_loop, path);
+      made[number] = port.has_value();
+      start.arrive_and_wait();
+      for (unsigned i = 0; i < 100 && port && !up[number]; ++i) {
+        its_loop->run_once(10);
+        up[number] = (*port)->link_up();
+      }
+      start.arrive_and_wait();
+    };
+    {
+      std::jthread one(machine, 0), two(machine, 1);
+    }
+    ASSERT_TRUE(made[0] && made[1]) << "round " << round;
+    ASSERT_TRUE(up[0] && up[1]) << "round " << round;
+    ASSERT_TRUE(std::filesystem::is_empty(folder));
+  }
+}
+
 TEST_F(PortTest, SocketEndsWithAPeerThatSendsNoFrames) {
   auto port = *SocketPort::create(*loop, folder + "/s");
   TestReceiver receiver;
   port->set_receiver(&receiver);
   for (const std::array<u8, 4> length : {std::array<u8, 4>{0xff, 0xff, 0xff, 0xff}, {0, 0, 0, 13}, {0, 1, 0, 15}}) {
     Fd peer(::socket(AF_UNIX, SOCK_STREAM, 0));
-    sockaddr_un address{.sun_family = AF_UNIX};
-    (folder + "/s").copy(address.sun_path, sizeof address.sun_path - 1);
-    ASSERT_EQ(::connect(peer.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const sockaddr_un address = address_of(folder + "/s");
+    ASSERT_EQ(::connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     settle();
     EXPECT_TRUE(port->link_up());
     ASSERT_TRUE(write_all(peer.get(), length));

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <random>
 
 #include "base/log.h"
 #include "network/checksum.h"
@@ -32,6 +33,11 @@ Result<Fd> stream_socket() {
   return fd;
 }
 
+bool connect_to(const Fd& fd, const std::string& path) {
+  const sockaddr_un address = address_of(path);
+  return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<SocketPort>> SocketPort::create(EventLoop& loop, const std::string& path) {
@@ -45,35 +51,63 @@ SocketPort::~SocketPort() {
   if (peer_) loop_.unwatch(peer_.get());
 }
 
+// Both machines may come at the same moment, and one that died leaves its socket: what was seen can be outdated at once.
 Result<> SocketPort::join() {
-  Fd fd = TRY(stream_socket());
-  const sockaddr_un address = address_of(path_);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
-    return attach(std::move(fd));
-  if (errno != ENOENT && errno != ECONNREFUSED) return fail_errno(fmt::format("--nic socket: cannot use '{}'", path_));
-  struct stat status{};
-  if (errno == ECONNREFUSED && ::lstat(path_.c_str(), &status) == 0) {
-    if (!S_ISSOCK(status.st_mode)) return fail(fmt::format("--nic socket: '{}' is no socket", path_));
-    ::unlink(path_.c_str());  // left behind by a machine that is gone
+  for (unsigned attempts = 0; attempts < most_attempts; ++attempts) {
+    Fd fd = TRY(stream_socket());
+    if (connect_to(fd, path_)) return attach(std::move(fd));
+    if (errno == ECONNREFUSED) {
+      if (TRY(take_away(fd))) return attach(std::move(fd));
+    } else if (errno != ENOENT) {
+      return fail_errno(fmt::format("--nic socket: cannot use '{}'", path_));
+    } else if (TRY(listen())) {
+      return {};
+    }
   }
-  return listen();
+  return fail(fmt::format("--nic socket: '{}' changes all the time", path_));
 }
 
-Result<> SocketPort::listen() {
+// Removes a socket that nobody listens on. True: by now somebody does, and `fd` is connected to them.
+Result<bool> SocketPort::take_away(const Fd& fd) {
+  struct stat status{};
+  if (::lstat(path_.c_str(), &status) == 0 && !S_ISSOCK(status.st_mode))
+    return fail(fmt::format("--nic socket: '{}' is no socket", path_));
+  const std::string away = temporary_name();
+  if (::rename(path_.c_str(), away.c_str()) != 0) return false;
+  const bool connected = connect_to(fd, away);
+  ::unlink(away.c_str());
+  return connected;
+}
+
+// The socket gets its name when it listens: who finds the name can connect. False: another machine was first.
+Result<bool> SocketPort::listen() {
   Fd fd = TRY(stream_socket());
-  const sockaddr_un address = address_of(path_);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(fd.get(), 1) != 0)
+  const std::string name = temporary_name();
+  const sockaddr_un address = address_of(name);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return fail_errno(fmt::format("--nic socket: cannot listen on '{}'", path_));
+  const bool named = ::listen(fd.get(), 1) == 0 && ::link(name.c_str(), path_.c_str()) == 0;
+  const int error = errno;
+  ::unlink(name.c_str());
+  if (!named && error == EEXIST) return false;
+  errno = error;
+  if (!named) return fail_errno(fmt::format("--nic socket: cannot listen on '{}'", path_));
   listener_ = std::move(fd);
-  return loop_.watch(listener_.get(), EPOLLIN, [this](u32) { accept(); });
+  TRY(loop_.watch(listener_.get(), EPOLLIN, [this](u32) { accept(); }));
+  return true;
 }
 
-// A third machine shall not find this one: the cable has two ends.
+std::string SocketPort::temporary_name() const {
+  std::random_device random;
+  return fmt::format("{}.{:08x}", path_, u32{random()});
+}
+
+// A third machine shall not find this one: the cable has two ends. Nor shall it find the name without a listener.
 void SocketPort::stop_listening() {
   if (!listener_) return;
+  ::unlink(path_.c_str());
   loop_.unwatch(listener_.get());
   listener_.reset();
-  ::unlink(path_.c_str());
 }
 
 void SocketPort::accept() {

@@ -3,6 +3,8 @@
 // frame, as QEMU's -netdev stream speaks.
 #pragma once
 
+#include <sys/un.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +17,9 @@ namespace doppel::network {
 
 class SocketPort final : public Port {
  public:
+  static constexpr std::size_t longest_path = sizeof(sockaddr_un::sun_path) - 10;
+
+  // `path` has at most `longest_path` bytes: names beside it are used for a moment.
   static Result<std::unique_ptr<SocketPort>> create(EventLoop& loop, const std::string& path);
   ~SocketPort() override;
 
@@ -27,10 +32,13 @@ class SocketPort final : public Port {
 
  private:
   static constexpr std::size_t length_bytes = 4, most_unsent = 4 << 20;
+  static constexpr unsigned most_attempts = 100;
 
   SocketPort(EventLoop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
   Result<> join();  // connects or listens
-  Result<> listen();
+  Result<bool> listen();
+  Result<bool> take_away(const Fd& fd);
+  std::string temporary_name() const;
   Result<> attach(Fd peer);
   void stop_listening();
   void accept();

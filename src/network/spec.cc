@@ -5,9 +5,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <net/if.h>
-#include <sys/un.h>
 
 #include <charconv>
+
+#include "network/socket_port.h"
 
 namespace doppel::network {
 
@@ -43,9 +44,9 @@ Result<> apply(NicSpec& nic, std::string_view key, std::string_view value) {
       return usage_error(fmt::format("--nic: '{}' is too long for an interface: at most {}", value, IFNAMSIZ - 1));
     nic.device = value;
   } else if (key == "path" && nic.kind == PortKind::socket) {
-    if (value.size() >= sizeof(sockaddr_un::sun_path))
+    if (value.size() > SocketPort::longest_path)
       return usage_error(
-          fmt::format("--nic: the socket's path is too long: at most {} bytes", sizeof(sockaddr_un::sun_path) - 1));
+          fmt::format("--nic: the socket's path is too long: at most {} bytes", SocketPort::longest_path));
     nic.path = value;
   } else {
     return usage_error(fmt::format("--nic: unknown setting '{}' of '{}'", key, name_of(nic.kind)));

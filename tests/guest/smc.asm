@@ -5,20 +5,6 @@
 bits 64
 
 CODE_PAGE equ TEST_PAGES
-; mov al, N; ret
-%define RETURNS(n) (0x90c300b0 | (n) << 8)
-%macro serialize 0
-  push rax
-  push rbx
-  push rcx
-  push rdx
-  xor eax, eax
-  cpuid
-  pop rdx
-  pop rcx
-  pop rbx
-  pop rax
-%endmacro
 
 ; A function that was executed is changed and called again.
 ; expect: rbx=1, rcx=2
@@ -251,6 +237,24 @@ second_page_remapped:
   mov ebx, eax
   mov dword [PTE(CODE_PAGE + 0x1000)], CODE_PAGE + 0x2000 | P | W | U
   invlpg [CODE_PAGE + 0x1000]
+  call rsi
+  mov ecx, eax
+  done
+
+; Where an instruction spanned two pages there is a short one now, and no second page.
+; expect: rbx=0x44332211, rcx=7
+across_pages_no_more:
+  mov byte [CODE_PAGE + 0xffd], 0xb8
+  mov dword [CODE_PAGE + 0xffe], 0x44332211
+  mov byte [CODE_PAGE + 0x1002], 0xc3
+  mov esi, CODE_PAGE + 0xffd
+  call rsi
+  mov ebx, eax
+  mov word [CODE_PAGE + 0xffd], 0x07b0          ; mov al, 7
+  mov byte [CODE_PAGE + 0xfff], 0xc3
+  mov qword [PTE(CODE_PAGE + 0x1000)], 0
+  invlpg [CODE_PAGE + 0x1000]
+  xor eax, eax
   call rsi
   mov ecx, eax
   done

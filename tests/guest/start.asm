@@ -112,6 +112,7 @@ user64:
 ; A second processor comes through the same start.
 ; mode: long64
 ; cpus: 2
+; budget: 20000000000
 ; expect: dword[DATA]=2, rax=2
 two_processors:
   start_processor 1, .other

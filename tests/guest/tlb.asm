@@ -110,6 +110,110 @@ code_becomes_data:
   invlpg [PAGE0]
   call rdx
 
+; A page is mapped elsewhere by the code that runs in it: what follows INVLPG comes from the new frame. Both frames begin alike.
+; The function is called %1 times, and each time changes frames by `%2`; PAGE1's returns 1, PAGE2's returns 2. RBX is their sum.
+%macro remaps_itself 2+
+  mov esi, %%template
+  mov edi, PAGE1
+  mov ecx, %%template_end - %%template
+  rep movsb
+  mov esi, %%template
+  mov edi, PAGE2
+  mov ecx, %%template_end - %%template
+  rep movsb
+  mov byte [PAGE2 + %%number - %%template + 1], 2
+  mov dword [PTE(PAGE0)], PAGE1 | P | W | U
+  invlpg [PAGE0]
+  mov esi, PAGE0
+  mov ecx, %1
+  %%again:
+  call rsi
+  add ebx, eax
+  dec ecx
+  jnz %%again
+  done
+  %%template:
+  mov edx, [PTE(PAGE0)]
+  xor edx, PAGE1 ^ PAGE2
+  mov [PTE(PAGE0)], edx
+  %2
+  %%number:
+  mov eax, 1
+  ret
+  %%template_end:
+%endmacro
+
+; expect: rbx=30
+remaps_itself_invlpg:
+  remaps_itself 20, invlpg [PAGE0]
+
+; expect: rbx=30
+remaps_itself_mov_cr3:
+  %macro load_cr3_again 0
+    mov rax, cr3
+    mov cr3, rax
+  %endmacro
+  remaps_itself 20, load_cr3_again
+
+; expect: rbx=30
+remaps_itself_invpcid:
+  mov qword [DATA + 8], PAGE0
+  %macro invalidate_page 0
+    xor eax, eax
+    invpcid rax, [DATA]
+  %endmacro
+  remaps_itself 20, invalidate_page
+
+; The page is global; CR4.PGE goes off and on again.
+; expect: rbx=30
+remaps_itself_global:
+  set_cr cr4, CR4_PGE
+  %macro toggle_pge 0
+    or dword [PTE(PAGE0)], G
+    clear_cr cr4, CR4_PGE
+    set_cr cr4, CR4_PGE
+  %endmacro
+  remaps_itself 20, toggle_pge
+
+; A loop of several blocks that jump to each other moves to another frame while it runs: it adds 1 in the one, 16 in the other.
+; expect: rbx=0x1a9, rcx=0
+loop_remapped:
+  mov esi, .template
+  mov edi, PAGE1
+  mov ecx, .template_end - .template
+  rep movsb
+  mov esi, .template
+  mov edi, PAGE2
+  mov ecx, .template_end - .template
+  rep movsb
+  mov byte [PAGE2 + .add - .template + 2], 16
+  mov dword [PTE(PAGE0)], PAGE1 | P | W | U
+  invlpg [PAGE0]
+  mov esi, PAGE0
+  mov ecx, 100
+  call rsi
+  done
+.template:
+  test ecx, 1
+  jz .even
+.add:
+  add ebx, 1
+  jmp .next
+.even:
+  nop
+.next:
+  cmp ecx, 50
+  je .remap
+.back:
+  dec ecx
+  jnz .template
+  ret
+.remap:
+  mov dword [PTE(PAGE0)], PAGE2 | P | W | U
+  invlpg [PAGE0]
+  jmp .back
+.template_end:
+
 ; One INVLPG is enough for a large page, whichever address inside of it.
 ; expect: rax=0, rbx=0x22, rcx=0x33, rdx=0
 invlpg_2m:

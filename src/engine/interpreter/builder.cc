@@ -234,10 +234,11 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   cpu.note_code_page(linear, current_table(cpu));
 
   Block* block = code.host ? cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode) : nullptr;
+  if (block && !block->valid()) block = nullptr;
   bool fault = false;
   if (block && block->crossing && !second_page_holds(cpu, linear, code, *block, fault)) block = nullptr;
   if (fault) return nullptr;
-  if (!block || !block->valid()) {
+  if (!block) {
     block = build(cpu, linear, code, cpu.longest_block, scratch);
     if (!block) return nullptr;
   }

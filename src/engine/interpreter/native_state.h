@@ -2,6 +2,7 @@
 // state relative to the Cpu; the interpreter itself only stops such code when a vCPU is wanted.
 #pragma once
 
+#include <array>
 #include <atomic>
 
 #include "base/types.h"
@@ -25,6 +26,14 @@ struct NativeState {
   u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
+
+  // The x87 unit: while x87_loaded, the host's is the guest's. Its state goes both ways through an XSAVE image; where the last
+  // instruction was that FIP tells of is noted apart, since the host's pointer is another.
+  u8 x87_loaded = 0;
+  u8 x87_prepared = 0;  // the image holds the guest's state, and it may be loaded
+  i32 x87_offset = -1;  // of that instruction in x87_page; -1: none
+  u64 x87_page = 0;     // linear address
+  alignas(64) std::array<u8, 832> x87_image{};
 
   // Translated code looks for what is wanted of it at backward branches, by a load from `poll`, and at indirect ones, in `jumps`:
   // a pointer to no memory and an empty table stop it.

@@ -18,6 +18,7 @@ constexpr unsigned guest_rsp_host = 12;
 
 // In memory rather than in a register.
 constexpr bool is_slot(unsigned gpr) { return gpr >= 12; }
+constexpr u32 bit_of(unsigned gpr) { return gpr < 16 ? 1u << gpr : 0; }  // none for RIP and no register
 constexpr unsigned host_of(unsigned gpr) { return gpr == x86::rsp ? guest_rsp_host : gpr; }
 
 // Displacements from the Cpu.

@@ -14,6 +14,7 @@ struct NativeBlock {
   u32 entry_flags = 0;  // entered with the status flags in EFLAGS
   u32 entry_saved = 0;  // entered with them in NativeState::saved_flags
   u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
+  bool x87 = false;     // needs the x87 unit
 };
 
 enum class DepartureKind : u8 {

@@ -61,6 +61,24 @@ const MnemonicSet& vectors_outlined() {
   return set;
 }
 
+// x87 instructions that load or store more than registers, or start anew.
+const MnemonicSet& x87_outlined() {
+  static const MnemonicSet set = set_of({M(FNINIT), M(FLDENV), M(FNSTENV), M(FNSAVE), M(FRSTOR), M(FXSAVE), M(FXSAVE64),
+                                         M(FXRSTOR), M(FXRSTOR64), M(FENI8087_NOP), M(FDISI8087_NOP), M(FSETPM287_NOP)});
+  return set;
+}
+
+// Those that FIP does not tell of. MMX instructions are no x87 instructions.
+const MnemonicSet& x87_control() {
+  static const MnemonicSet set = set_of({M(FNCLEX), M(FLDCW), M(FNSTCW), M(FNSTSW), M(FWAIT)});
+  return set;
+}
+X87 x87_of(const Step& step) {
+  if (!step.enc.fpu) return X87::none;
+  const bool escape = step.in.opcode >= 0xd8 && step.in.opcode <= 0xdf && step.enc.opcode_count == 1;
+  return escape && !x87_control()[step.in.mnemonic] ? X87::numeric : X87::used;
+}
+
 bool general_operands_only(const Instruction& in) {
   for (const Operand& operand : in.operands) switch (operand.kind) {
       case OperandKind::none:
@@ -106,7 +124,8 @@ StepKind kind_of_copy(Step& step) {
     step.traps = step.has_memory();  // alignment
     return StepKind::copy;
   }
-  if (!copied()[name] || !general_operands_only(step.in) || enc.fpu || enc.vector) return StepKind::outline;
+  if (enc.fpu) return x87_outlined()[name] ? StepKind::outline : StepKind::copy;
+  if (!copied()[name] || !general_operands_only(step.in) || enc.vector) return StepKind::outline;
   if (is_bit_string(step)) return StepKind::outline;
   step.shift_by_cl = (is_shift(name) || is_rotate(name)) && (enc.hidden_gprs & 1u << rcx);
   if ((is_shift(name) || is_rotate(name)) && !step.shift_by_cl) {
@@ -149,6 +168,7 @@ StepKind kind_of(Step& step) {
     case M(CLI): return StepKind::cli;
     case M(STI): return StepKind::sti;
     case M(SWAPGS): return StepKind::swapgs;
+    case M(FLDCW): return plain_memory ? StepKind::load_control : StepKind::outline;
     case M(PUSHFQ): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;
     case M(PUSH):
       if (in.has_memory())
@@ -194,6 +214,7 @@ Step make_step(const Decoder& decoder, std::span<const u8> bytes, u16 offset) {
     return step;
   step.kind = kind_of(step);
   step.recipe = recipe_of(step);
+  if (step.kind != StepKind::outline) step.x87 = x87_of(step);
   return step;
 }
 

@@ -30,7 +30,11 @@ enum class StepKind : u8 {
   cli,
   sti,
   swapgs,
+  load_control,  // FLDCW
 };
+
+// What an instruction has to do with the x87 unit.
+enum class X87 : u8 { none, used, numeric /* FIP tells where it is */ };
 
 // What can be computed again from registers alone.
 enum class Recipe : u8 { none, repeat /* CMP, TEST */, test /* AND, OR, XOR, TEST of the result */, add, sub };
@@ -42,6 +46,7 @@ struct Step {
   u16 offset = 0;      // from the block's start
   bool traps = false;  // can fault on the host where the guest's would
   bool shift_by_cl = false;
+  X87 x87 = X87::none;
   Recipe recipe = Recipe::none;
 
   bool has_memory() const {

@@ -23,6 +23,8 @@ class StubWriter : public Xbyak::CodeGenerator {
     depart();
     stubs.load_vectors = begin();
     load_vectors();
+    stubs.load_x87 = begin();
+    load_x87();
     stubs.end = begin();
     return stubs;
   }
@@ -50,7 +52,14 @@ class StubWriter : public Xbyak::CodeGenerator {
     const NativeState& native = frame_.cpu().native;
     for (unsigned gpr : in_registers) mov(ptr[rsp + frame_.gpr(gpr)], Xbyak::Reg64(static_cast<int>(gpr)));
     mov(ptr[rsp + frame_.gpr(x86::rsp)], r12);
-    Xbyak::Label no_vectors;
+    Xbyak::Label no_x87, no_vectors;
+    cmp(byte[rsp + frame_.at(native.x87_loaded)], 0);
+    je(no_x87);
+    mov(eax, 1);
+    xor_(edx, edx);
+    x87_image(4);
+    fninit();
+    L(no_x87);
     cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
     je(no_vectors, T_NEAR);
     mov(byte[rsp + frame_.at(native.vectors_loaded)], 0);
@@ -80,6 +89,26 @@ class StubWriter : public Xbyak::CodeGenerator {
         movdqu(Xbyak::Xmm(i), ptr[rsp + frame_.vector(static_cast<unsigned>(i))]);
     }
     jmp(r14);
+  }
+
+  // Likewise.
+  void load_x87() {
+    const NativeState& native = frame_.cpu().native;
+    mov(byte[rsp + frame_.at(native.x87_loaded)], 1);
+    mov(ptr[rsp + frame_.gpr(x86::rax)], rax);
+    mov(ptr[rsp + frame_.gpr(x86::rdx)], rdx);
+    mov(eax, 1);
+    xor_(edx, edx);
+    x87_image(5);
+    mov(rax, ptr[rsp + frame_.gpr(x86::rax)]);
+    mov(rdx, ptr[rsp + frame_.gpr(x86::rdx)]);
+    jmp(r14);
+  }
+
+  // XSAVE64 (4) or XRSTOR64 (5), which Xbyak does not know, by the image.
+  void x87_image(u8 extension) {
+    for (const int code : {0x48, 0x0f, 0xae, 0x84 | extension << 3, 0x24}) db(code);
+    dd(static_cast<u32>(frame_.at(frame_.cpu().native.x87_image)));
   }
 
   const Frame frame_;

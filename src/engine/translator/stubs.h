@@ -12,7 +12,8 @@ struct Stubs {
   u32 depart;  // R15D is the departure's index
   u32 depart_lookup;  // the same, and R14 the branch's target
   u32 load_vectors;  // makes vectors_loaded what vectors_allowed says, if SSE is allowed; called with the host's stack: see emit
-  u32 end;           // where blocks begin
+  u32 load_x87;  // the same for the prepared x87 state
+  u32 end;       // where blocks begin
 };
 
 // Emits them at the start of the cache.

@@ -3,6 +3,7 @@
 // saved, guest registers in memory, departures and the way back, chained blocks.
 #include "engine/translator/translator.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <xbyak/xbyak.h>
 
@@ -70,7 +71,7 @@ class RandomProgram : Xbyak::CodeGenerator {
     return exp;
   }
   void step() {
-    switch (below(24)) {
+    switch (below(25)) {
       case 0:
       case 1:
       case 2: arithmetic(); break;
@@ -103,6 +104,7 @@ class RandomProgram : Xbyak::CodeGenerator {
         break;
       case 22: mov(ptr[rsp + static_cast<int>(below(8) * 8) - 256], Xbyak::Reg64(source())); break;
       case 23: outlined(); break;
+      case 24: x87(); break;
     }
   }
   void arithmetic() {
@@ -220,6 +222,32 @@ class RandomProgram : Xbyak::CodeGenerator {
       case 2: fninit(); break;
     }
   }
+  // Whatever the stack and the memory hold: overflow, underflow and strange numbers are answered, too.
+  void x87() {
+    const auto memory = place();
+    const Xbyak::Fpu other(static_cast<int>(1 + below(7)));
+    switch (below(16)) {
+      case 0: fld(qword[memory]); break;
+      case 1: fld(dword[memory]); break;
+      case 2: fild(dword[memory]); break;
+      case 3: fld(other); break;
+      case 4: fadd(other, st0); break;
+      case 5: fmulp(other); break;
+      case 6: fdiv(qword[memory]); break;
+      case 7: fstp(qword[memory]); break;
+      case 8: fistp(qword[memory]); break;
+      case 9: fnstcw(word[memory]); break;
+      case 10: fnstsw(ax); break;
+      case 11: fcomi(other); break;
+      case 12: fcmove(other); break;
+      case 13: fsqrt(); break;
+      case 14: paddb(Xbyak::Mmx(static_cast<int>(below(8))), ptr[memory]); break;
+      case 15:
+        mov(word[memory], 0x023f | below(16) << 8);
+        fldcw(word[memory]);
+        break;
+    }
+  }
   void translate_byte() {
     movzx(eax, r12b);
     db(0xd7);  // XLAT: AL = [RBX + AL]
@@ -247,12 +275,18 @@ std::vector<u64> outcome_of(const std::string& hex, std::unique_ptr<Engine> engi
   state.gpr[x86::rbx] = at::data;
   state.gpr[x86::rbp] = at::data + 0x800;
   state.gpr[13] = at::data + 0x1003;
+  state.fpu = {};
   const std::string end = guest.run(budget);
-  EXPECT_TRUE(end.starts_with(budget < 1000 ? "running" : "halt")) << end;
+  EXPECT_TRUE(budget < 1000 ? end.starts_with("running") : !end.starts_with("running")) << end;
   std::vector<u64> words(state.gpr.begin(), state.gpr.end());
+  words.push_back(std::hash<std::string>{}(end));
   words.push_back(state.rip);
   words.push_back(state.rflags);
   words.push_back(state.instruction_count);
+  const x86::FpuState& fpu = state.fpu;
+  words.insert(words.end(), {fpu.control, fpu.status, fpu.valid, fpu.opcode, fpu.instruction_pointer, fpu.data_pointer,
+                             fpu.instruction_selector});
+  for (const auto& value : fpu.registers) words.insert(words.end(), {value.significand, value.sign_exponent});
   for (const auto& vector : state.vectors) words.push_back(vector.words[0] ^ vector.words[1]);
   for (u64 at = 0; at < data_bytes; at += 8) words.push_back(guest.read(at::data + at, 8));
   for (u64 at = at::kernel_stack - 1024; at < at::kernel_stack; at += 8) words.push_back(guest.read(at, 8));
@@ -342,6 +376,45 @@ TEST(Translator, FaultsOfTheHostAreTheGuests) {
   EXPECT_EQ(end("31c9 31d2 f7f1 f4"), "#0 at 4");           // DIV ECX
   EXPECT_EQ(end("4531ed 31d2 49f7fd f4"), "#0 at 5");       // IDIV R13
   EXPECT_EQ(end("31d2 c7030000 0000 f733 f4"), "#0 at 8");  // DIV [RBX]
+}
+
+// A displacement counts from the end of the instruction, not from the beginning of its page.
+TEST(Translator, DisplacementsReachTwoGibibytes) {
+  const auto outcome = [](std::string_view hex, std::unique_ptr<Engine> engine) {
+    SmallGuest guest(Mode::long64, std::move(engine));
+    guest.code(hex);
+    const std::string end = guest.run(unlimited_budget);
+    const x86::X86State& state = guest.state();
+    return fmt::format("{}, CR2 {:x}, RAX {:x}, RSP {:x}", end, state.cr2, state.gpr[x86::rax], state.gpr[x86::rsp]);
+  };
+  for (const char* hex : {
+           "31c0 0f81 f0ffff7f",                        // JNO
+           "e9 f0ffff7f",                               // JMP
+           "e8 f0ffff7f",                               // CALL
+           "488b05 ffffff7f",                           // MOV RAX, [RIP + …]
+           "488d05 ffffff7f f4",                        // LEA
+           "ff35 ffffff7f",                             // PUSH
+           "ff25 ffffff7f",                             // JMP [RIP + …]
+           "ff15 ffffff7f",                             // CALL [RIP + …]
+           "d92d ffffff7f",                             // FLDCW
+           "6a01 488b8424 00000080 488b8424 ffffff7f",  // MOV RAX, [RSP + …] behind PUSH
+       })
+    EXPECT_EQ(outcome(hex, translator(false)), outcome(hex, make_interpreter())) << hex;
+}
+
+// FLDCW that unmasks an exception leaves the rest to the interpreter, and FIP tells of the last instruction wherever it was executed.
+TEST(Translator, X87StateComesAndGoes) {
+  for (const char* hex : {
+           "d9e8 d9ee def9 dd1b f4",                                // FLD1, FLDZ, FDIVP, FSTP [RBX], HLT
+           "d9e8 d9ee 66c7037a03 d92b def9 90 9b f4",               // the same with zero divide unmasked: #MF at FWAIT
+           "d9e8 0f77 0f6ec0 0ffcc0 0f7e03 d9f7 f4",                // FLD1, EMMS, MOVD, PADDB, MOVD [RBX], FINCSTP
+           "dbe3 d9eb d9fe dd1b d93b 9bd93b df2b f4",               // FNINIT, FLDPI, FSIN, FSTP, FNSTCW, FILD
+           "d9e8 d9eb dbf1 d9c1 dec1 dfe0 0faefb 0fae03 f4",        // FCOMI, FLD ST(1), FADDP, FNSTSW, CLFLUSH, FXSAVE
+           "db2b d9e1 db7b10 d9e8 f4",                              // FLD tword [RBX], FABS, FSTP tword [RBX + 10h]
+           "d9e8 d9e8 d9e8 d9e8 d9e8 d9e8 d9e8 d9e8 d9e8 dd1b f4",  // the stack overflows
+       })
+    EXPECT_EQ(outcome_of(hex, translator(false), unlimited_budget), outcome_of(hex, make_interpreter(), 100'000))
+        << hex;
 }
 
 }  // namespace

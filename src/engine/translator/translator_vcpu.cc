@@ -4,6 +4,7 @@
 
 #include "engine/interpreter/sse/vector.h"
 #include "engine/translator/host_signals.h"
+#include "engine/translator/x87_unit.h"
 
 namespace doppel::translator {
 
@@ -103,6 +104,7 @@ void TranslatorVcpu::step() {
   const u32 native = native_of(block);
   if (native && may_run(native)) {
     cpu_.native.code_page = cpu_.rip & page_mask;
+    x87_wanted_ = translations_.blocks[native].x87;
     return run_native(translations_.blocks[native].entry_saved);
   }
   if (cpu_.blocks.clears() != block_clears_) return;  // its room was needed: once more
@@ -113,10 +115,14 @@ void TranslatorVcpu::step() {
   settle();
 }
 
+// Whether the units of the host that it needs can hold the guest's state.
+bool TranslatorVcpu::units_allowed(const NativeBlock& block) const {
+  return (block.vectors & ~vectors_allowed(cpu_)) == 0 && (!block.x87 || x87_allowed(cpu_));
+}
+
 bool TranslatorVcpu::may_run(u32 native) const {
   const NativeBlock& block = translations_.blocks[native];
-  return (block.vectors & ~vectors_allowed(cpu_)) == 0 &&
-         (!translations_.counted || cpu_.remaining >= block.block->count);
+  return units_allowed(block) && (!translations_.counted || cpu_.remaining >= block.block->count);
 }
 
 u32 TranslatorVcpu::native_of(Block* block) {
@@ -142,7 +148,9 @@ u32 TranslatorVcpu::native_at_rip() {
   Block* block = find(static_cast<u64>(cpu_.remaining));
   if (!block) return 0;  // the run loop finds that out again
   const u32 native = native_of(block);
-  return native && may_run(native) ? native : 0;
+  if (!native || !may_run(native)) return 0;
+  x87_wanted_ |= translations_.blocks[native].x87;
+  return native;
 }
 
 // Until something is to be decided by the run loop; cpu_.rip is then right.
@@ -154,9 +162,11 @@ void TranslatorVcpu::run_native(u32 offset) {
     if (cpu_.attention.load(std::memory_order_seq_cst)) native.stop();  // as soon as it looks
     native.saved_flags = save_format(cpu_.flags);
     native.vectors_allowed = vectors_allowed(cpu_);
+    if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
     native.resume = translations_.cache.address(offset);
     const u32 id = enter(&cpu_);
     cpu_.flags.unpack(from_save_format(native.saved_flags));
+    x87_wanted_ = collect_x87(cpu_);
     const Departure departure = translations_.departures[id];
     ++statistics_.departures[static_cast<unsigned>(departure.kind)];
     offset = after(departure);
@@ -199,7 +209,7 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   const bool falls_through = run_operations(block, departure.first, departure.count);
   if (cpu_.leave != Leave::next_block) return settle(), 0;
   if (!falls_through || !departure.resume || !block.valid() || cpu_.code_context != context) return go_on();
-  if (cpu_.attention.load() || code_changed_.load() || (native.vectors & ~vectors_allowed(cpu_))) return 0;
+  if (cpu_.attention.load() || code_changed_.load() || !units_allowed(native)) return 0;
   cpu_.remaining -= departure.charged - departure.count;
   return departure.resume;
 }

@@ -39,6 +39,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   // Translated code of the block at cpu_.rip that may run now: its index, or 0.
   u32 native_at_rip();
   u32 native_of(interpreter::Block* block);
+  bool units_allowed(const NativeBlock& block) const;
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
@@ -53,6 +54,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u64 block_clears_ = 0;
   std::atomic<bool> code_changed_{false};
   const u32 warm_up_;
+  bool x87_wanted_ = false;   // a block that needs the unit may run soon
   bool interpreted_ = false;  // this run() has a budget that translated code does not keep
 };
 

@@ -32,9 +32,9 @@ constexpr u32 all = sse3 | ssse3 | cx16 | pcid | sse41 | sse42 | x2apic | popcnt
 }  // namespace leaf1_ecx
 
 namespace leaf7_ebx {
-constexpr u32 fsgsbase = 1 << 0, tsc_adjust = 1 << 1, smep = 1 << 7, erms = 1 << 9, invpcid = 1 << 10, smap = 1 << 20,
-              clflushopt = 1 << 23;
-constexpr u32 all = fsgsbase | tsc_adjust | smep | erms | invpcid | smap | clflushopt;
+constexpr u32 fsgsbase = 1 << 0, tsc_adjust = 1 << 1, fdp_exception_only = 1 << 6, smep = 1 << 7, erms = 1 << 9,
+              invpcid = 1 << 10, smap = 1 << 20, clflushopt = 1 << 23;
+constexpr u32 all = fsgsbase | tsc_adjust | fdp_exception_only | smep | erms | invpcid | smap | clflushopt;
 }  // namespace leaf7_ebx
 namespace leaf7_ecx {
 constexpr u32 umip = 1 << 2;

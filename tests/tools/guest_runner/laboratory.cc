@@ -16,6 +16,10 @@ namespace {
 constexpr u16 lab_base = 0x580, lab_size = 0x20;
 // Where the guest's loader finds what to do; tests/guest/include/layout.inc.
 constexpr u64 start_mode = 0x500, start_entry = 0x504;
+// Instructions until a thread lets others run: processors wait for each other in loops, and their threads may share a CPU of the host.
+constexpr u64 patience_of_threads = 100'000;
+constexpr std::chrono::microseconds patience_when_free{200};
+void let_others_run() { std::this_thread::sleep_for(std::chrono::microseconds(1)); }
 
 struct LocalInterruptsOfApic final : LocalInterrupts {
   explicit LocalInterruptsOfApic(LocalApic& local_apic) : apic(local_apic) {}
@@ -91,7 +95,7 @@ class Laboratory::HostTime final : public Clock {
 
 Laboratory::Laboratory(const Case& test, Schedule schedule, u64 quantum)
     : test_(test), schedule_(schedule), quantum_(quantum) {
-  if (schedule == Schedule::threads) host_time_ = std::make_unique<HostTime>();
+  if (schedule != Schedule::turns) host_time_ = std::make_unique<HostTime>();
 }
 Laboratory::~Laboratory() = default;
 
@@ -160,6 +164,8 @@ Result<> Laboratory::build(Engine& engine, const Program& program, const TraceHo
 
 std::string Laboratory::run() { return schedule_ == Schedule::turns ? run_in_turns() : run_in_threads(); }
 
+u64 Laboratory::patience() const { return schedule_ == Schedule::freely ? unlimited_budget : patience_of_threads; }
+
 // The first processor decides: it halts for good, or any processor shuts down.
 bool Laboratory::ended(const VcpuExit& exit, std::string& how) {
   if (std::holds_alternative<TripleFault>(exit)) {
@@ -208,12 +214,21 @@ void Laboratory::run_on_thread(unsigned index) {
       std::this_thread::sleep_for(std::chrono::microseconds(20));
       continue;
     }
-    if (std::holds_alternative<TripleFault>(vcpu.run(test_.budget))) return;
+    if (std::holds_alternative<TripleFault>(vcpu.run(patience()))) return;
+    let_others_run();
+  }
+}
+
+void Laboratory::interrupt_now_and_then() {
+  while (!stop_.load()) {
+    std::this_thread::sleep_for(patience_when_free);
+    for (auto& vcpu : vcpus_) vcpu->kick();
   }
 }
 
 std::string Laboratory::run_in_threads() {
   std::vector<std::thread> threads;
+  if (schedule_ == Schedule::freely) threads.emplace_back([this] { interrupt_now_and_then(); });
   for (unsigned i = 1; i < test_.cpus; ++i) threads.emplace_back([this, i] { run_on_thread(i); });
   std::string how;
   const u64 start = vcpus_.front()->instruction_count();
@@ -221,9 +236,10 @@ std::string Laboratory::run_in_threads() {
     const u64 used = vcpus_.front()->instruction_count() - start;
     if (used >= test_.budget) how = "no end";
     if (used >= test_.budget) break;
-    const VcpuExit exit = vcpus_.front()->run(test_.budget - used);
+    const VcpuExit exit = vcpus_.front()->run(patience());
     if (ended(exit, how)) break;
     if (std::holds_alternative<Halted>(exit)) std::this_thread::sleep_for(std::chrono::microseconds(20));
+    let_others_run();
   }
   stop_.store(true);
   for (auto& vcpu : vcpus_) vcpu->kick();

@@ -18,7 +18,8 @@
 
 namespace doppel::guest {
 
-enum class Schedule : u8 { turns, threads };
+// freely: on threads without budgets, as machines run on the host's clock; the threads are interrupted now and then.
+enum class Schedule : u8 { turns, threads, freely };
 
 class Laboratory {
  public:
@@ -43,7 +44,9 @@ class Laboratory {
   Clock& clock();
   std::string run_in_turns();
   std::string run_in_threads();
+  u64 patience() const;
   void run_on_thread(unsigned index);
+  void interrupt_now_and_then();
   bool ended(const VcpuExit& exit, std::string& how);
 
   const Case& test_;

@@ -170,14 +170,15 @@ struct FormatCase {
   const char* code;
   const char* environment;
 };
-// After FADD at CS:IP = 1234:1000 with operand DS:4000, DS = 5678; FOP = DC /0 with ModRM 03.
+// After FADD of an empty register with invalid operands unmasked at CS:IP = 1234:1000, operand DS:4000, DS = 5678; FOP = DC /0 with
+// ModRM 03.
 constexpr FormatCase format_cases[] = {
     {"32-bit protected", true, true, "d9 33",
-     "7f 03 ff ff 00 38 ff ff ff 3f ff ff 00 10 00 00 34 12 03 04 00 40 00 00 78 56 ff ff"},
-    {"16-bit protected", true, false, "d9 33", "7f 03 00 38 ff 3f 00 10 34 12 00 40 78 56"},
+     "7e 03 ff ff c1 b8 ff ff ff ff ff ff 00 10 00 00 34 12 03 04 00 40 00 00 78 56 ff ff"},
+    {"16-bit protected", true, false, "d9 33", "7e 03 c1 b8 ff ff 00 10 34 12 00 40 78 56"},
     {"32-bit real", false, false, "66 d9 33",
-     "7f 03 ff ff 00 38 ff ff ff 3f ff ff 40 33 ff ff 03 14 00 00 80 a7 ff ff 00 50 00 00"},
-    {"16-bit real", false, false, "d9 33", "7f 03 00 38 ff 3f 40 33 03 14 80 a7 00 50"},
+     "7e 03 ff ff c1 b8 ff ff ff ff ff ff 40 33 ff ff 03 14 00 00 80 a7 ff ff 00 50 00 00"},
+    {"16-bit real", false, false, "d9 33", "7e 03 c1 b8 ff ff 40 33 03 14 80 a7 00 50"},
 };
 
 TEST(X87Frames, EnvironmentFormats) {
@@ -190,9 +191,8 @@ TEST(X87Frames, EnvironmentFormats) {
       s.segments[x86::ds].selector = s.segments[x86::ss].selector = 0x5678;
     });
     State state;
+    state.fpu.control = 0x037e;
     state.fpu.status = 0x3800;
-    state.fpu.valid = 0x80;
-    state.fpu.registers[7] = {u64{1} << 63, 0x3fff};
     const State added = guest.run(state, parse("dc 03"));
     const State after = guest.run(added, parse(c.code));
     const std::vector<u8> expected = parse(c.environment);

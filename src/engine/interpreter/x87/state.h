@@ -3,8 +3,8 @@
 //
 // Numeric errors are deferred: an instruction that raises an unmasked exception sets ES, and the next waiting instruction gets #MF.
 // With CR0.NE = 0 a PC would raise IRQ 13 through FERR#; that line is absent here, so errors are then ignored, as with IGNNE#
-// asserted. FIP, FCS and FOP are recorded by every instruction that is not a control instruction, FDP and FDS by those of them
-// that have a memory operand, whether or not an exception occurs.
+// asserted. FIP and FCS are recorded by every instruction that is not a control instruction; FOP, FDP and FDS only by one that leaves an
+// unmasked exception, as CPUID says (FDP_EXCPTN_ONLY; SDM vol. 1 §8.1.8 and §8.1.9).
 #pragma once
 
 #include "engine/interpreter/bind.h"
@@ -119,6 +119,8 @@ void x87_numeric(Cpu& cpu, const Op* op) {
   Fpu& f = cpu.s.fpu;
   f.instruction_pointer = cpu.op_rip(op);
   f.instruction_selector = cpu.s.segments[x86::cs].selector;
+  if (!(f.status & fsw::es)) [[likely]]
+    return next(cpu, op);
   f.opcode = static_cast<u16>(op->immediate);
   if constexpr (memory) {
     f.data_pointer = effective_address(cpu, op);

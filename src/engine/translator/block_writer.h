@@ -1,0 +1,132 @@
+// One block on its way to host code: what its parts share. The parts are block_translator.cc (steps that touch no memory, and the
+// beginning), flags.cc, memory.cc and exits.cc. Internal to them.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "engine/translator/block_translator.h"
+#include "engine/translator/code_writer.h"
+#include "engine/translator/groups.h"
+
+namespace doppel::translator {
+
+// Of the host's, that hold the guest's state while blocks run that need them.
+enum class Unit : u8 { none, vectors, x87 };
+
+// What is emitted behind the block: how its departures put the state right.
+struct Cold {
+  Unit load = Unit::none;  // a unit that is not loaded, but may be
+  std::vector<u32> jumps;  // offsets of 32-bit displacements that come here
+  std::vector<u32> traps;  // host instructions that come here by a fault
+  FlagState before;
+  bool lookup_inline = false;  // goes to a target in another page
+  i64 target = 0;
+  Departure departure;
+  bool rejoins = false;
+  u32 rejoin = 0;  // hot offset
+  FlagState after;
+};
+
+class BlockWriter : CodeWriter {
+ public:
+  BlockWriter(const Cpu& cpu, Translations& to, interpreter::Block* block);
+
+  u32 write();  // the translation's index
+
+ private:
+  // What the block does first with the flags it finds.
+  enum class Wants : u8 { saved, eflags, neither };
+
+  // The block (block_translator.cc).
+  void decode();
+  bool addressable(const Step& step) const;
+  unsigned segment_end(unsigned at) const;
+  i32 in_page(const Step& step) const { return page_offset_ + step.offset; }
+  i32 after(const Step& step) const { return page_offset_ + step.end(); }
+  i64 branch_target(const Step& step) const { return after(step) + static_cast<i64>(step.in.immediate); }
+  Wants wants() const;
+  void entry();
+  void check_budget();
+  void check_unit(Unit unit);
+
+  // Steps: those that return a number return that of the next step.
+  unsigned emit_steps(unsigned at);
+  void charge(unsigned count);
+  void poll(unsigned first);
+  bool goes_back(unsigned first) const;
+  unsigned outline(unsigned at);
+  unsigned branch(unsigned at);
+  unsigned emit_register_step(unsigned at);
+  void copy_noting_trap(unsigned at, std::optional<HostMemory> memory);
+  void load_address(const Step& step);
+  unsigned load_control(unsigned at);
+  void note_x87(unsigned at);
+  unsigned privileged(unsigned at);
+
+  // Status flags (flags.cc).
+  void save_flags();
+  void restore_flags();
+  void ensure_eflags();
+  void ensure_saved();
+  void clobber();
+  void before(const Step& step, u32 written, bool may_fault);
+  void after(const Step& step, unsigned number);
+  void forget_recipe(u32 written);
+  void repeat(int recipe);
+  void repeat_test(const Step& step);
+  void repeat_sum(const Step& step, bool sum);
+
+  // Memory (memory.cc).
+  unsigned emit_group(const Group& group);
+  void emit_access(unsigned number, i32 at);
+  void address(const Place& place, i64 displacement);
+  Xbyak::RegExp expression(const Place& place, i32 displacement);
+  void probe(u64 bytes, bool write, Cold& cold);
+  void push_value(const Step& step, const Xbyak::Address& to);
+  void push_return(const Step& step, const Xbyak::Address& to);
+  void move_stack(i32 by);
+  void load_operand(const Step& step, std::size_t cold);
+  unsigned push_directly(unsigned at);
+  void add_saved_flags();
+
+  // Departures, and the ways to other blocks (exits.cc).
+  Cold& add_cold(DepartureKind kind, unsigned first);
+  Cold& add_site(unsigned first, unsigned count);
+  void rejoin(Cold& cold);
+  void emit_cold(const Cold& cold);
+  u32 add_departure(const Departure& departure);
+  void load(Unit unit);
+  void load_at_entry(Unit unit, u32 back);
+  void lookup(unsigned first, i16 released = 0);
+  void lookup_page_relative(i64 target, unsigned first);
+  void exit_to(i64 target, unsigned first);
+  void direct_exit(u8 condition, i64 target, unsigned first);
+  unsigned jump_indirect(unsigned at);
+  unsigned call_indirect(unsigned at);
+
+  static bool within_page(i64 target) { return target >= 0 && target < page_bytes; }
+  const NativeState& native() const { return cpu_.native; }
+
+  static constexpr i64 page_bytes = 4096;
+  static constexpr u16 interpreter_takes_over = no_operation;
+
+  Translations& to_;
+  const interpreter::Block& block_;
+  const i32 page_offset_;  // of the block
+  const u32 index_;
+  std::vector<Step> steps_;
+  std::vector<Cold> colds_;
+  FlagState flags_;
+  u8 vectors_ = 0;
+  bool x87_ = false;
+  bool x87_page_noted_ = false;
+  unsigned segment_end_ = 0;
+  bool in_group_ = false;
+  bool ended_ = false;
+};
+
+// Whether the step leaves nothing of the flags before it.
+bool overwrites_flags(const Step& step);
+
+}  // namespace doppel::translator

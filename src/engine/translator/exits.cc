@@ -1,0 +1,165 @@
+#include "base/check.h"
+#include "engine/translator/block_writer.h"
+
+namespace doppel::translator {
+
+using namespace x86;
+using interpreter::NativeJump;
+namespace reg = Xbyak::util;
+
+Cold& BlockWriter::add_cold(DepartureKind kind, unsigned first) {
+  Cold& cold = colds_.emplace_back();
+  cold.before = flags_;
+  cold.departure = {.kind = kind, .first = static_cast<u16>(first), .block = index_};
+  return cold;
+}
+
+Cold& BlockWriter::add_site(unsigned first, unsigned count) {
+  Cold& cold = add_cold(DepartureKind::site, first);
+  cold.departure.count = static_cast<u16>(count);
+  cold.departure.charged = static_cast<i16>(segment_end_ - first);
+  return cold;
+}
+
+void BlockWriter::rejoin(Cold& cold) {
+  cold.rejoins = true;
+  cold.rejoin = static_cast<u32>(getSize());
+  cold.after = flags_;
+}
+
+void BlockWriter::emit_cold(const Cold& cold) {
+  const auto here = static_cast<u32>(getSize());
+  for (u32 jump : cold.jumps) patch_to(jump, here);
+  for (u32 trap : cold.traps) to_.traps[trap] = here;
+  flags_ = cold.before;
+  if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
+  ensure_saved();
+  if (cold.lookup_inline) return lookup_page_relative(cold.target, cold.departure.first);
+  const u32 id = add_departure(cold.departure);
+  mov(reg::r15d, id);
+  jump_to(to_.stubs.depart);
+  if (!cold.rejoins) return;
+  to_.departures[id].resume = static_cast<u32>(getSize());
+  if (vectors_) load(Unit::vectors);
+  if (x87_) load(Unit::x87);
+  if (cold.after.in_eflags) restore_flags();
+  jump_to(cold.rejoin);
+}
+
+u32 BlockWriter::add_departure(const Departure& departure) {
+  to_.departures.push_back(departure);
+  return static_cast<u32>(to_.departures.size() - 1);
+}
+
+// By way of the stub, which comes back to R14.
+void BlockWriter::load(Unit unit) {
+  const auto at = static_cast<u32>(getSize());
+  lea(reg::r14, ptr[reg::rip + 5]);
+  CHECK(getSize() - at == 7);
+  jump_to(unit == Unit::x87 ? to_.stubs.load_x87 : to_.stubs.load_vectors);
+}
+
+// Only if it may be used; the departure that follows leaves the block to the interpreter.
+void BlockWriter::load_at_entry(Unit unit, u32 back) {
+  if (unit == Unit::x87) {
+    cmp(byte[reg::rsp + frame_.at(native().x87_prepared)], 0);
+  } else {
+    movzx(reg::r15d, byte[reg::rsp + frame_.at(native().vectors_allowed)]);
+    not_(reg::r15d);
+    test(reg::r15d, u32{vectors_});
+  }
+  const u32 refused = jump_if(unit == Unit::x87 ? 0x84 : 0x85);
+  load(unit);
+  jump_to(back);
+  patch_to(refused, getSize());
+}
+
+// R14 is the target, the flags are saved.
+void BlockWriter::lookup(unsigned first, i16 released) {
+  mov(reg::r15, reg::r14);
+  shr(reg::r15, page_shift);
+  xor_(reg::r15d, reg::r14d);
+  and_(reg::r15d, native_jump_mask);
+  shl(reg::r15d, 5);
+  add(reg::r15, qword[reg::rsp + frame_.at(native().jumps)]);
+  cmp(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, rip))]);
+  const u32 other_rip = jump_if(0x85);
+  mov(reg::r14, qword[reg::rsp + frame_.at(cpu_.code_context)]);
+  cmp(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, context))]);
+  const u32 other_context = jump_if(0x85);
+  mov(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, page))]);
+  mov(qword[reg::rsp + frame_.at(native().code_page)], reg::r14);
+  jmp(qword[reg::r15 + static_cast<int>(offsetof(NativeJump, code))]);
+  patch_to(other_context, getSize());
+  mov(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, rip))]);
+  patch_to(other_rip, getSize());
+  mov(reg::r15d,
+      add_departure(
+          {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_}));
+  jump_to(to_.stubs.depart_lookup);
+}
+
+void BlockWriter::lookup_page_relative(i64 target, unsigned first) {
+  mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
+  mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
+  add(reg::r14, reg::r15);
+  lookup(first);
+}
+
+// Ends the block: on to `target`, relative to the block's page. `first`: the branch, which is refused for a bad target.
+void BlockWriter::exit_to(i64 target, unsigned first) {
+  ended_ = true;
+  if (!within_page(target)) {
+    ensure_saved();
+    return lookup_page_relative(target, first);
+  }
+  if (!flags_.saved) ensure_eflags();
+  direct_exit(0, target, first);
+}
+
+void BlockWriter::direct_exit(u8 condition, i64 target, unsigned first) {
+  Cold& cold = add_cold(DepartureKind::exit, first);
+  cold.departure.target = static_cast<i32>(target);
+  cold.departure.saved_entry = flags_.saved;
+  const u32 at = jump_if(condition);
+  cold.departure.patch = at;
+  cold.jumps.push_back(at);
+}
+
+unsigned BlockWriter::jump_indirect(unsigned at) {
+  const Step& step = steps_[at];
+  ensure_saved();
+  flags_ = {.saved = true};
+  const std::size_t cold = colds_.size();
+  if (step.has_memory()) add_site(at, 1);
+  load_operand(step, cold);
+  ended_ = true;
+  lookup(at);
+  return at + 1;
+}
+
+// The target is known to be canonical before anything is pushed.
+unsigned BlockWriter::call_indirect(unsigned at) {
+  const Step& step = steps_[at];
+  ensure_saved();
+  flags_ = {.saved = true};
+  const std::size_t cold = colds_.size();
+  add_site(at, 1);
+  load_operand(step, cold);
+  mov(reg::r15, reg::r14);
+  shl(reg::r15, 16);
+  sar(reg::r15, 16);
+  cmp(reg::r15, reg::r14);
+  colds_[cold].jumps.push_back(jump_if(0x85));
+  mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
+  lea(reg::r14, ptr[reg::r12 - 8]);
+  probe(8, true, colds_[cold]);
+  push_return(step, qword[reg::r14]);
+  lea(reg::r12, ptr[reg::r12 - 8]);
+  mov(reg::r14, qword[reg::rsp + frame_.at(native().target)]);
+  ended_ = true;
+  lookup(at, -8);
+  return at + 1;
+}
+
+}  // namespace doppel::translator

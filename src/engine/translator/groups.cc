@@ -1,0 +1,120 @@
+#include "engine/translator/groups.h"
+
+#include <algorithm>
+
+#include "engine/translator/code_writer.h"
+
+namespace doppel::translator {
+
+using namespace x86;
+
+namespace {
+
+constexpr i64 widest_group = 512;  // bytes
+constexpr unsigned longest_group = 24;
+
+bool ends_group(const Step& step) { return step.kind == StepKind::call || step.kind == StepKind::ret; }
+
+bool may_be_in_group(const Step& step) {
+  switch (step.kind) {
+    case StepKind::outline:
+    case StepKind::jump:
+    case StepKind::branch:
+    case StepKind::jump_indirect:
+    case StepKind::call_indirect:
+    case StepKind::push_memory:
+    case StepKind::push_flags:
+    case StepKind::cli:
+    case StepKind::sti:
+    case StepKind::swapgs:
+    case StepKind::load_control: return false;
+    default: return scratch_needed(step) <= 1 && expressible(step);
+  }
+}
+
+}  // namespace
+
+// ---- groups ----
+
+std::optional<Access> access_of(const Step& step, i32 page_offset) {
+  switch (step.kind) {
+    case StepKind::push:
+    case StepKind::call: return Access{{.base = x86::rsp}, -8, 8, true};
+    case StepKind::pop:
+    case StepKind::ret: return Access{{.base = x86::rsp}, 0, 8, false};
+    case StepKind::leave: return Access{{.base = x86::rbp}, 0, 8, false};
+    default: break;
+  }
+  if (!step.has_memory()) return std::nullopt;
+  const MemoryOperand& memory = step.in.memory;
+  Access access{{.base = memory.base,
+                 .index = memory.index,
+                 .scale = memory.index == MemoryOperand::none ? u8{0} : memory.scale,
+                 .segment = memory.segment >= x86::fs ? memory.segment : x86::ds},
+                memory.displacement,
+                step.enc.memory_bytes,
+                step.enc.rm.written};
+  if (memory.base == MemoryOperand::rip) access.displacement += page_offset + step.end();
+  if (step.kind == StepKind::jump_indirect || step.kind == StepKind::call_indirect) access.bytes = 8;
+  return access;
+}
+
+unsigned stack_register(const Step& step) {
+  return step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
+}
+
+std::optional<i64> stack_movement(const Step& step) {
+  switch (step.kind) {
+    case StepKind::push:
+    case StepKind::call: return -8;
+    case StepKind::pop:
+      if (stack_register(step) == x86::rsp) return std::nullopt;
+      return 8;
+    case StepKind::ret: return 8;
+    default: break;
+  }
+  if (!(step.enc.gprs_written & bit_of(x86::rsp))) return 0;
+  const Instruction& in = step.in;
+  if (step.kind == StepKind::lea && in.memory.base == x86::rsp && in.memory.index == MemoryOperand::none &&
+      in.operand_bytes == 8)
+    return in.memory.displacement;
+  const bool constant = in.operand_bytes == 8 && in.operands[0].kind == OperandKind::gpr &&
+                        in.operands[1].kind == OperandKind::immediate;
+  if (constant && in.mnemonic == ZYDIS_MNEMONIC_ADD) return static_cast<i64>(in.immediate);
+  if (constant && in.mnemonic == ZYDIS_MNEMONIC_SUB) return -static_cast<i64>(in.immediate);
+  return std::nullopt;
+}
+
+Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
+  const Access start = *access_of(steps[first], page_offset);
+  Group group{first, first, start.place, start.displacement, start.displacement + start.bytes, start.write};
+  const u32 fixed = bit_of(start.place.base) | bit_of(start.place.index);
+  const bool stack = start.place.base == x86::rsp && start.place.index == MemoryOperand::none;
+  i64 moved = 0;
+  for (unsigned i = first; i < steps.size() && i < first + longest_group; ++i) {
+    const Step& step = steps[i];
+    if (!may_be_in_group(step) || (i == first && ends_group(step))) break;
+    if (const auto access = access_of(step, page_offset)) {
+      if (!(access->place == start.place)) break;
+      const i64 at = access->displacement + (stack ? moved : 0);
+      const i64 low = std::min(group.low, at), high = std::max(group.high, at + access->bytes);
+      if (high - low > widest_group || low != static_cast<i32>(low)) break;
+      group.low = low;
+      group.high = high;
+      group.write |= access->write;
+      group.last = i;
+    }
+    if (ends_group(step)) break;
+    u32 written = step.enc.gprs_written;
+    if (stack) {
+      const auto movement = stack_movement(step);
+      if (!movement) break;
+      moved += *movement;
+      written &= ~bit_of(x86::rsp);
+    }
+    if (written & fixed) break;
+  }
+  return group;
+}
+
+}  // namespace doppel::translator

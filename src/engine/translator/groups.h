@@ -1,0 +1,47 @@
+// Which accesses of a block one TLB probe can answer for.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "engine/translator/step.h"
+
+namespace doppel::translator {
+
+// Which memory an access reaches, but for its displacement: accesses of one place can share a probe.
+struct Place {
+  u8 base = x86::MemoryOperand::none;
+  u8 index = x86::MemoryOperand::none;
+  u8 scale = 0;
+  x86::Segment segment = x86::ds;
+  bool operator==(const Place&) const = default;
+};
+
+struct Access {
+  Place place;
+  i64 displacement = 0;
+  unsigned bytes = 0;
+  bool write = false;
+};
+
+// A run of steps whose accesses one probe answers for. `low` is where R14 points, relative to the place.
+struct Group {
+  unsigned first = 0, last = 0;
+  Place place;
+  i64 low = 0, high = 0;
+  bool write = false;
+};
+
+// What the step reads or writes; nothing if it touches no memory. `page_offset`: of the block in its page.
+std::optional<Access> access_of(const Step& step, i32 page_offset);
+
+// The register that PUSH or POP names.
+unsigned stack_register(const Step& step);
+
+// By how much a step moves RSP, if that is a constant.
+std::optional<i64> stack_movement(const Step& step);
+
+// As many steps as one probe serves, from `first` on, which has an access.
+Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset);
+
+}  // namespace doppel::translator
