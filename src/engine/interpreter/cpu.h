@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "engine/interpreter/access_observer.h"
 #include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/block.h"
 #include "engine/interpreter/flags.h"
@@ -122,7 +123,9 @@ struct Cpu {
   BlockCache blocks;
   VectorStubs stubs;
   const TraceHooks* trace = nullptr;
-  std::vector<u64> refused_msrs;  // already in the log: index, bit 32 for writes (system/msr_access.cc)
+  AccessObserver* observer = nullptr;  // null: nobody
+  u64 walks = 0;                       // of the page tables, for statistics
+  std::vector<u64> refused_msrs;       // already in the log: index, bit 32 for writes (system/msr_access.cc)
 
   // ---- registers ----
   template <class T>
