@@ -257,8 +257,8 @@ class RandomProgram : Xbyak::CodeGenerator {
   unsigned depth_ = 0;
 };
 
-std::unique_ptr<Engine> translator(bool repeatable) {
-  auto made = make_translator({.repeatable = repeatable, .warm_up = 1});
+std::unique_ptr<Engine> translator(bool repeatable, bool verify = false) {
+  auto made = make_translator({.repeatable = repeatable, .verify = verify, .warm_up = 1});
   EXPECT_TRUE(made);
   return std::move(*made);
 }
@@ -299,6 +299,7 @@ TEST(Translator, RandomProgramsEndAsInterpreted) {
     const auto expected = outcome_of(hex, make_interpreter(), 100'000);
     EXPECT_EQ(outcome_of(hex, translator(true), 100'000), expected) << "seed " << seed;
     EXPECT_EQ(outcome_of(hex, translator(false), unlimited_budget), expected) << "seed " << seed;
+    if (seed <= 100) EXPECT_EQ(outcome_of(hex, translator(true, true), 100'000), expected) << "verified, seed " << seed;
     if (HasFailure()) return;
   }
 }
