@@ -299,7 +299,9 @@ TEST(Translator, RandomProgramsEndAsInterpreted) {
     const auto expected = outcome_of(hex, make_interpreter(), 100'000);
     EXPECT_EQ(outcome_of(hex, translator(true), 100'000), expected) << "seed " << seed;
     EXPECT_EQ(outcome_of(hex, translator(false), unlimited_budget), expected) << "seed " << seed;
-    if (seed <= 100) EXPECT_EQ(outcome_of(hex, translator(true, true), 100'000), expected) << "verified, seed " << seed;
+    if (seed <= 100) {
+      EXPECT_EQ(outcome_of(hex, translator(true, true), 100'000), expected) << "verified, seed " << seed;
+    }
     if (HasFailure()) return;
   }
 }
