@@ -122,7 +122,9 @@ bool fetch_next_page(Cpu& cpu, u64 linear, unsigned room, CodeBytes& second) {
     set_fault(cpu, general_protection, 0);
     return false;
   }
-  return fetch_page(cpu, beyond, second);
+  if (!fetch_page(cpu, beyond, second)) return false;
+  cpu.note_code_page(beyond, current_table(cpu));
+  return true;
 }
 
 u8 code_byte(Cpu& cpu, const CodeBytes& code, unsigned at) {

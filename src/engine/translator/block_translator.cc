@@ -28,6 +28,7 @@ u32 BlockWriter::write() {
   unsigned at = 0;
   while (at < steps_.size()) at = emit_steps(at);
   if (!ended_) exit_to(page_offset_ + block_.length, interpreter_takes_over);
+  if (block_.crossing) guarded_entry();
   for (std::size_t i = 0; i < colds_.size(); ++i) emit_cold(colds_[i]);
   to_.used = getSize();
   return index_;
@@ -39,12 +40,21 @@ bool BlockWriter::addressable(const Step& step) const {
   return step.in.memory.base != MemoryOperand::rip || displacement == static_cast<i32>(displacement);
 }
 
-void BlockWriter::decode() {
+std::vector<u8> BlockWriter::bytes() const {
   const u8* code = cpu_.ram + block_.physical;
+  const unsigned here = block_.crossing ? static_cast<unsigned>(page_bytes - page_offset_) : block_.length;
+  std::vector<u8> bytes(code, code + here);
+  const u8* second = cpu_.ram + (block_.second_page << page_shift);
+  bytes.insert(bytes.end(), second, second + (block_.length - here));
+  return bytes;
+}
+
+void BlockWriter::decode() {
+  const std::vector<u8> code = bytes();
   for (unsigned i = 0; i < block_.count; ++i) {
     const interpreter::Op& op = block_.ops[i];
-    const unsigned room = block_.length - op.offset;
-    Step step = make_step(cpu_.decoder, std::span(code + op.offset, std::min(room, 15u)), op.offset);
+    const auto rest = std::span(code).subspan(op.offset);
+    Step step = make_step(cpu_.decoder, rest.first(std::min<std::size_t>(rest.size(), 15)), op.offset);
     if (step.in.length != op.length) {  // its bytes are being changed, or it does not decode
       step = {};
       step.offset = op.offset;
@@ -101,6 +111,7 @@ void BlockWriter::entry() {
       break;
   }
   if (to_.profiled) count_entry();
+  native_block.entry_found = native_block.entry_saved;
   if (to_.counted) check_budget();
   if (vectors_) check_unit(Unit::vectors);
   if (x87_) check_unit(Unit::x87);
@@ -112,6 +123,15 @@ void BlockWriter::count_entry() {
   mov(reg::r15, qword[reg::r14]);
   lea(reg::r15, ptr[reg::r15 + 1]);
   mov(qword[reg::r14], reg::r15);
+}
+
+// Of a block that spans two pages: whether the second is still the one that it was translated from is known to the jump cache.
+void BlockWriter::guarded_entry() {
+  NativeBlock& native_block = to_.blocks[index_];
+  native_block.entry_flags = static_cast<u32>(getSize());
+  save_flags();
+  native_block.entry_saved = static_cast<u32>(getSize());
+  lookup_page_relative(page_offset_, no_operation);
 }
 
 void BlockWriter::check_budget() {

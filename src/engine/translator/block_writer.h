@@ -39,6 +39,7 @@ class BlockWriter : CodeWriter {
   enum class Wants : u8 { saved, eflags, neither };
 
   // The block (block_translator.cc).
+  std::vector<u8> bytes() const;
   void decode();
   bool addressable(const Step& step) const;
   unsigned segment_end(unsigned at) const;
@@ -48,6 +49,7 @@ class BlockWriter : CodeWriter {
   Wants wants() const;
   void entry();
   void count_entry();
+  void guarded_entry();
   void check_budget();
   void check_unit(Unit unit);
 

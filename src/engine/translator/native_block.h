@@ -11,8 +11,9 @@ namespace doppel::translator {
 // Offsets are into the code cache; 0: none.
 struct NativeBlock {
   interpreter::Block* block = nullptr;
-  u32 entry_flags = 0;  // entered with the status flags in EFLAGS
-  u32 entry_saved = 0;  // entered with them in NativeState::saved_flags
+  u32 entry_flags = 0;  // jumped to from its page with the status flags in EFLAGS
+  u32 entry_saved = 0;  // with them in NativeState::saved_flags
+  u32 entry_found = 0;  // the same, for who has just found the block or has it from the jump cache
   u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
   bool x87 = false;     // needs the x87 unit
 };
@@ -24,7 +25,7 @@ enum class DepartureKind : u8 {
   poll,    // something is wanted of the vCPU; operation `first` is next
 };
 
-constexpr u32 native_jump_mask = 8191;  // entries of the jump cache - 1
+constexpr u32 native_jump_mask = 32767;  // entries of the jump cache - 1
 
 constexpr u16 no_operation = 0xffff;
 

@@ -143,7 +143,7 @@ void TranslatorVcpu::step() {
     cpu_.native.code_page = cpu_.rip & page_mask;
     x87_wanted_ = translations_.blocks[native].x87;
     if (verifier_) return run_verified(native);
-    return run_native(translations_.blocks[native].entry_saved);
+    return run_native(translations_.blocks[native].entry_found);
   }
   if (cpu_.blocks.clears() != block_clears_) return;  // its room was needed: once more
   const i64 before = cpu_.remaining;
@@ -165,8 +165,7 @@ bool TranslatorVcpu::may_run(u32 native) const {
 
 u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
-  const bool translatable = block != scratch_.block() && !block->uncached && !block->crossing &&
-                            block->mode == x86::CodeMode::long64;
+  const bool translatable = block != scratch_.block() && !block->uncached && block->mode == x86::CodeMode::long64;
   if (!translatable || ++block->heat < warm_up_) return 0;
   if (translations_.bytes() + largest_translation > translations_.cache.bytes()) {
     cpu_.blocks.clear();  // with all that points to translations
@@ -289,7 +288,7 @@ u32 TranslatorVcpu::go_on() {
     const u32 native = native_at_rip();
     if (!native) return 0;
     const NativeBlock& to = translations_.blocks[native];
-    known = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_saved), cpu_.rip & page_mask};
+    known = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_found), cpu_.rip & page_mask};
   }
   cpu_.native.code_page = known.page;
   return static_cast<u32>(known.code - translations_.cache.address(0));
@@ -309,7 +308,7 @@ u32 TranslatorVcpu::after_exit(const Departure& departure) {
     const u32 displacement = entry - (departure.patch + 4);
     std::memcpy(translations_.cache.writable() + departure.patch, &displacement, sizeof(displacement));
   }
-  return to.entry_saved;
+  return to.entry_found;
 }
 
 }  // namespace doppel::translator

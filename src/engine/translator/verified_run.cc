@@ -16,7 +16,7 @@ constexpr u64 page_mask = ~u64{0xfff};
 void TranslatorVcpu::run_verified(u32 index) {
   unsigned first = 0;
   u64 charged = 0;  // of the instructions from `first` on, when translated code goes on within a block
-  u32 offset = translations_.blocks[index].entry_saved;
+  u32 offset = translations_.blocks[index].entry_found;
   while (offset) {
     const NativeBlock native = translations_.blocks[index];
     Departure departure;

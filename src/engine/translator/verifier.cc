@@ -213,7 +213,8 @@ std::string Verifier::report(const Cpu& cpu, const interpreter::Block& block, un
                                  cpu.index);
   for (unsigned i = 0; i < block.count; ++i) {
     const interpreter::Op& op = block.ops[i];
-    const std::span<const u8> bytes(cpu.ram + block.physical + op.offset, op.length);
+    const u64 at = block.physical + op.offset;  // what lies in a second page is not shown
+    const std::span<const u8> bytes(cpu.ram + at, std::min<u64>(op.length, page_size - (at & ~page_mask)));
     text += fmt::format("{} {:x}  {}\n", i == first ? '>' : ' ', start + op.offset,
                         x86::disassemble(block.mode, start + op.offset, bytes));
   }
