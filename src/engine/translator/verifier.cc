@@ -39,8 +39,7 @@ Verifier::Verifier(Cpu& cpu) : cpu_(cpu), table_(std::make_unique<TlbEntry[]>(Tl
     table_[slot].read_tag = table_[slot].write_tag = Tlb::invalid_tag(slot);
 }
 
-Registers Verifier::take() const {
-  Registers to;
+void Verifier::take(Registers& to) const {
   std::copy_n(cpu_.gpr, 16, to.gpr.begin());
   to.rip = cpu_.rip;
   to.other_flags = cpu_.other_flags;
@@ -51,7 +50,6 @@ Registers Verifier::take() const {
   to.mxcsr = _mm_getcsr();
   if (vectors_) to.vectors = cpu_.s.vectors;
   if (x87_) to.fpu = cpu_.s.fpu;
-  return to;
 }
 
 void Verifier::put(const Registers& from) {
@@ -73,7 +71,7 @@ void Verifier::start(const NativeBlock& block) {
   touched_.clear();
   written_count_ = 0;
   tlb_ = cpu_.tlb;
-  before_ = take();
+  take(before_);
 }
 
 void Verifier::interpret(u64 charged) {
@@ -95,7 +93,7 @@ void Verifier::end_observation() {
 
 void Verifier::translate() {
   end_observation();
-  interpreted_ = take();
+  take(interpreted_);
   put(before_);
   for (std::size_t i = 0; i < written_count_; ++i) *written_[i].copy = *written_[i].before;
   fill_table();
@@ -105,7 +103,7 @@ void Verifier::translate() {
 i64 Verifier::left() {
   cpu_.tlb = tlb_;
   empty_table();
-  translated_ = take();
+  take(translated_);
   const i64 fewer = translated_.remaining - interpreted_.remaining;
   if (fewer <= 0) return -1;
   for (std::size_t i = 0; i < written_count_; ++i) std::memcpy(written_[i].host, written_[i].before->data(), page_size);
@@ -121,7 +119,7 @@ i64 Verifier::left() {
 
 void Verifier::interpreted_again() {
   end_observation();
-  interpreted_ = take();
+  take(interpreted_);
 }
 
 bool Verifier::access(const interpreter::ObservedAccess& access) {

@@ -47,7 +47,7 @@ class Verifier final : interpreter::AccessObserver {
   // What differs, or nothing; the registers are those that translated code left, before left() was called.
   bool equal();
   std::string report(const Cpu& cpu, const interpreter::Block& block, unsigned first) const;
-  void departed() { departed_ = take(); }  // before the departure is looked at
+  void departed() { take(departed_); }  // before the departure is looked at
   void resume() { put(departed_); }
 
  private:
@@ -67,7 +67,7 @@ class Verifier final : interpreter::AccessObserver {
   void fill_table();
   void empty_table();
   void end_observation();
-  Registers take() const;
+  void take(Registers& to) const;
   void put(const Registers& registers);
   bool same_registers() const;
   std::string differences_of_memory() const;
