@@ -68,6 +68,14 @@ TEST(Cli, MistakesInArguments) {
   check_refused("run --kernel x --serial tcp", 2, "--serial: unknown connection 'tcp': use stdio, none or file:PATH");
   check_refused("run --kernel x --save-at 5 f", 2,
                 "--save-at needs --clock instructions: only then is an instruction count a point in time");
+  check_refused("run --kernel x --verify --engine interpreter", 2,
+                "--verify compares the translator with the interpreter: it needs --engine translator or auto");
+  check_refused("run --kernel x --verify --nic user", 2,
+                "--nic user needs --clock host: when its packets come is not repeatable");
+  check_refused("run --kernel x --perf-map --engine interpreter", 2,
+                "--perf-map needs --engine translator or auto");
+  check_refused("run --kernel x --translation-cache 4K", 2, "--translation-cache is 1 MiB to 1 GiB, not 4 KiB");
+  check_refused("run --kernel x --translation-cache 2G", 2, "--translation-cache is 1 MiB to 1 GiB, not 2 GiB");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");
   check_refused("run --wings", 2, "unknown argument '--wings' (see doppel --help)");
   check_refused("fly", 2, "unknown command 'fly': use run, machine, image or disk (see doppel --help)");

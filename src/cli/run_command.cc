@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "cli/console.h"
 #include "machine/factory.h"
 
@@ -71,14 +72,33 @@ RunCommand::RunCommand(CLI::App& app) {
       ->group("Looking inside");
   command_
       ->add_flag("--stats", stats_,
-                 "At the end, what the engine did: instructions, what was translated, and why translated code was left")
+                 "At the end, what the engine did: instructions, what was translated, why translated code was left, "
+                 "and where the guest spent its instructions")
       ->group("Looking inside");
+  command_
+      ->add_flag("--verify", verify_,
+                 "Let the interpreter execute all that is translated, too, and end at the first difference, which is "
+                 "printed; with --clock instructions")
+      ->group("Looking inside");
+  command_->add_flag("--perf-map", perf_map_, "Name translated code for perf, in /tmp/perf-PID.map")
+      ->group("Looking inside");
+  command_
+      ->add_option("--translation-cache", translation_cache_,
+                   "Room for translated code and what is known of it, of all processors: 1M to 1G. When it is full it "
+                   "is emptied")
+      ->group("Execution")
+      ->capture_default_str();
   command_->footer(notes);
 }
 
 Result<MachineSpec> RunCommand::spec() const {
   MachineSpec spec = TRY(machine_.parse());
   spec.no_reboot = no_reboot_;
+  if (verify_) spec.clock = ClockMode::instructions;
+  const auto cache = parse_size(translation_cache_);
+  if (!cache) return usage_error("--translation-cache: " + cache.error().message);
+  spec.engine_settings = {
+      .verify = verify_, .translation_cache_bytes = *cache, .profile = stats_, .perf_map = perf_map_};
   spec.load = load_;
   if (!save_at_.empty()) spec.save_at = SaveAt{TRY(parse_number("--save-at", save_at_[0])), save_at_[1]};
   if (!trace_.empty()) spec.trace = TRY(parse_trace(trace_));

@@ -16,9 +16,9 @@ class RunCommand {
 
   CLI::App* command_;
   MachineOptions machine_;
-  std::string log_, trace_, serial_ = "stdio", load_;
+  std::string log_, trace_, serial_ = "stdio", load_, translation_cache_ = "64M";
   std::vector<std::string> save_at_;
-  bool no_reboot_ = false, print_state_hash_ = false, stats_ = false;
+  bool no_reboot_ = false, print_state_hash_ = false, stats_ = false, verify_ = false, perf_map_ = false;
 };
 
 }  // namespace doppel::cli

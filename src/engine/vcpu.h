@@ -65,7 +65,10 @@ struct TripleFault {
 struct DebugStop {
   u64 rip;
 };  // a machine-level breakpoint, not the guest's own
-using VcpuExit = std::variant<BudgetSpent, Kicked, Halted, TripleFault, DebugStop>;
+struct Diverged {
+  std::string report;
+};  // an engine that verifies itself did otherwise than the one that it is checked against
+using VcpuExit = std::variant<BudgetSpent, Kicked, Halted, TripleFault, DebugStop, Diverged>;
 
 constexpr u64 unlimited_budget = ~u64{0};
 

@@ -8,8 +8,7 @@
 namespace doppel {
 
 // "auto" is the fastest engine that works here. A usage error for an engine that does not exist.
-// `reproducible`: what it executes is a function of the guest alone.
-Result<std::unique_ptr<Engine>> make_engine(std::string_view name, bool reproducible, const x86::CpuModel& cpu_model);
+Result<std::unique_ptr<Engine>> make_engine(const MachineSpec& spec);
 
 Result<std::unique_ptr<Machine>> make_machine(const MachineSpec& spec);
 

@@ -69,6 +69,8 @@ class InterleavedRunLoop final : public RunLoop {
       requests_.post(
           {.kind = Request::Kind::failure,
            .message = fmt::format("the guest stopped: triple fault on CPU {} at {:#x}", current_, fault->rip)});
+    } else if (const auto* difference = std::get_if<Diverged>(&exit)) {
+      requests_.post({.kind = Request::Kind::failure, .message = difference->report});
     }
   }
 

@@ -14,6 +14,11 @@ constexpr std::size_t most_scsi_disks = 256;  // targets of one host
 constexpr u64 most_memory = u64{1} << 40;
 }  // namespace
 
+namespace {
+// Of all vCPUs; offsets and displacements of translated code have 32 bits.
+constexpr u64 least_translation_cache = 1 * MiB, most_translation_cache = 1 * GiB;
+}  // namespace
+
 Result<> validate(const MachineSpec& spec) {
   const BoardSpec& board = spec.board;
   if (board.cpus < 1 || board.cpus > max_cpus) {
@@ -40,6 +45,15 @@ Result<> validate(const MachineSpec& spec) {
   if (spec.save_at && spec.clock != ClockMode::instructions) {
     return usage_error("--save-at needs --clock instructions: only then is an instruction count a point in time");
   }
+  const EngineSettings& engine = spec.engine_settings;
+  const bool translates = spec.engine == "auto" || spec.engine == "translator";
+  if (engine.verify && (!translates || spec.clock != ClockMode::instructions))
+    return usage_error("--verify compares the translator with the interpreter: it needs --engine translator or auto");
+  if (engine.perf_map && !translates) return usage_error("--perf-map needs --engine translator or auto");
+  if (engine.translation_cache_bytes < least_translation_cache ||
+      engine.translation_cache_bytes > most_translation_cache)
+    return usage_error(fmt::format("--translation-cache is {} to {}, not {}", format_size(least_translation_cache),
+                                   format_size(most_translation_cache), format_size(engine.translation_cache_bytes)));
   return {};
 }
 

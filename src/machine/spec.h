@@ -27,9 +27,18 @@ struct TraceSpec {
   bool any() const { return instructions || exceptions || io || mmio || interrupts; }
 };
 
+// How the engine works; no part of the machine.
+struct EngineSettings {
+  bool verify = false;                          // the translator against the interpreter; instruction clock only
+  u64 translation_cache_bytes = u64{64} << 20;  // of all vCPUs together
+  bool profile = false;                         // count what translated code executes, for statistics
+  bool perf_map = false;
+};
+
 struct MachineSpec {
   BoardSpec board;
   std::string engine = "auto";
+  EngineSettings engine_settings;
   x86::CpuModel cpu_model = x86::host_cpu_model();
   ClockMode clock = ClockMode::host;
   bool no_reboot = false;         // a reset ends the machine

@@ -182,6 +182,7 @@ Block* cut_short(const Block& whole, u64 limit, ScratchBlock& scratch) {
   Block* block = scratch.block();
   std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
   block->count = static_cast<u16>(limit);
+  block->native = 0;  // which is the whole's
   std::copy_n(whole.ops, limit, block->ops);
   block->ops[limit] = {};
   block->ops[limit].handler = execute_stop;

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 
+#include "engine/interpreter/access_observer.h"
 #include "engine/interpreter/avx/stubs.h"
 #include "engine/interpreter/block.h"
 #include "engine/interpreter/flags.h"
@@ -32,11 +33,14 @@ enum class Leave : u8 {
 };
 
 struct Fault {
-  u8 vector = 0;
+  u8 vector = 0;  // or run_alone
   bool has_error = false;
   u32 error = 0;
   u64 address = 0;  // page fault: CR2
 };
+
+// In Fault::vector: no exception, the instruction is to be executed again, in a block of its own.
+constexpr u8 run_alone = 0xfe;
 
 // Events from other threads; bits of Cpu::events.
 namespace event {
@@ -103,6 +107,10 @@ struct Cpu {
   // What RDRAND and RDSEED give: the host's numbers, or under an instruction clock instruction_random (integer/random.h).
   u64 (*random)(Cpu& cpu, const Op* op) = host_random;
   RandomBuffer random_buffer;
+  // Under an instruction clock: what reaches a device executes in a block of its own, so that the device sees the exact time and an
+  // event that it raises is taken right behind the instruction, however code is cut into blocks. `alone`: the next instruction is one.
+  bool repeatable = false;
+  bool alone = false;
 
   PhysicalMemory& memory;
   Bus& ports;
@@ -115,7 +123,9 @@ struct Cpu {
   BlockCache blocks;
   VectorStubs stubs;
   const TraceHooks* trace = nullptr;
-  std::vector<u64> refused_msrs;  // already in the log: index, bit 32 for writes (system/msr_access.cc)
+  AccessObserver* observer = nullptr;  // null: nobody
+  u64 walks = 0;                       // of the page tables, for statistics
+  std::vector<u64> refused_msrs;       // already in the log: index, bit 32 for writes (system/msr_access.cc)
 
   // ---- registers ----
   template <class T>
@@ -142,6 +152,8 @@ struct Cpu {
 
   bool protected_mode() const { return s.cr0 & x86::cr0::pe; }
   bool vm86() const { return other_flags & x86::rflags::vm; }
+  // Whether an access to a device is to be refused with run_alone.
+  bool must_be_alone() const { return repeatable && block && block->count > 1 && !in_delivery; }
   bool real_or_vm86() const { return !protected_mode() || vm86(); }
   unsigned cpl() const { return real_or_vm86() ? (vm86() ? 3 : 0) : s.cpl(); }
   unsigned iopl() const { return static_cast<unsigned>(x86::rflags::Iopl::get(other_flags)); }

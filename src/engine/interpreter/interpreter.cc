@@ -147,7 +147,7 @@ void InterpreterVcpu::execute(const Block* block) {
 }
 
 void InterpreterVcpu::step() {
-  Block* block = find_block(cpu_, static_cast<u64>(cpu_.remaining), scratch_);
+  Block* block = find_block(cpu_, step_limit(), scratch_);
   if (block)
     execute(block);
   else
@@ -165,6 +165,10 @@ void InterpreterVcpu::settle() {
     case Leave::halt: cpu_.s.activity = Activity::halted; return;
     case Leave::triple_fault: cpu_.s.activity = Activity::shutdown; return;
     case Leave::fault:
+      if (cpu_.fault.vector == run_alone) {
+        cpu_.alone = true;
+        return;
+      }
       if (cpu_.trace && cpu_.trace->exception) cpu_.trace->exception(cpu_.fault.vector, cpu_.fault.error, get_state());
       deliver(cpu_, EventKind::exception, cpu_.fault);
       if (cpu_.leave == Leave::triple_fault) cpu_.s.activity = Activity::shutdown;

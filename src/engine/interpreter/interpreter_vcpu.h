@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 
 #include "engine/interpreter/builder.h"
 #include "engine/interpreter/cpu.h"
@@ -13,7 +14,10 @@ class InterpreterVcpu : public Vcpu {
  public:
   InterpreterVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_cache_bytes, bool repeatable)
       : cpu_(wiring, decoder, block_cache_bytes) {
-    if (repeatable) cpu_.random = instruction_random;
+    if (repeatable) {
+      cpu_.random = instruction_random;
+      cpu_.repeatable = true;
+    }
     reset();
   }
 
@@ -58,6 +62,8 @@ class InterpreterVcpu : public Vcpu {
   // Goes on from cpu_.rip for a while: some blocks, or one event.
   virtual void step();
   void execute(const Block* block);
+  // What the next step may execute.
+  u64 step_limit() { return std::exchange(cpu_.alone, false) ? 1 : static_cast<u64>(cpu_.remaining); }
   // Acts on why the chain was left.
   void settle();
 

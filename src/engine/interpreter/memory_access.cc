@@ -47,6 +47,16 @@ void device_write(Cpu& cpu, u64 physical, unsigned bytes, u64 value) {
     cpu.interrupts.write_apic(physical & (apic_page_bytes - 1), static_cast<u32>(value));
 }
 
+// Refuses an access of an instruction to a device, if it has to be executed alone first: see Cpu::repeatable. What the processor does
+// by itself (descriptors, page tables) is not refused.
+enum class By : u8 { instruction, processor };
+bool refused(Cpu& cpu, By by) {
+  if (by == By::processor || !cpu.must_be_alone()) [[likely]]
+    return false;
+  cpu.fault = {.vector = run_alone};
+  return true;
+}
+
 u64 read_host(const u8* host, unsigned bytes) {
   switch (bytes) {
     case 1: return *host;
@@ -71,10 +81,11 @@ void write_host(u8* host, u64 value, unsigned bytes) {
 }
 
 // One page only.
-Loaded<u64> load_within_page(Cpu& cpu, u64 linear, unsigned bytes, TlbTable table) {
+Loaded<u64> load_within_page(Cpu& cpu, u64 linear, unsigned bytes, TlbTable table, By by) {
   const HostTranslation page = translate_to_host(cpu, linear, AccessKind::read, table);
   if (!page.ok) return {0, false};
   if (page.host) return {read_host(page.host, bytes), true};
+  if (refused(cpu, by)) return {0, false};
   return {device_read(cpu, page.physical, bytes), true};
 }
 
@@ -87,19 +98,19 @@ void write_page(Cpu& cpu, const HostTranslation& page, u64 value, unsigned bytes
 
 unsigned room_in_page(u64 linear) { return static_cast<unsigned>(page_size - (linear & (page_size - 1))); }
 
-Loaded<u64> load_with(Cpu& cpu, u64 linear, unsigned bytes, TlbTable table) {
+Loaded<u64> load_with(Cpu& cpu, u64 linear, unsigned bytes, TlbTable table, By by) {
   const unsigned room = room_in_page(linear);
-  if (bytes <= room) return load_within_page(cpu, linear, bytes, table);
-  const Loaded<u64> low = load_within_page(cpu, linear, room, table);
+  if (bytes <= room) return load_within_page(cpu, linear, bytes, table, by);
+  const Loaded<u64> low = load_within_page(cpu, linear, room, table, by);
   if (!low.ok) return low;
   const u64 rest = cpu.long64 || cpu.s.long_mode() ? linear + room : static_cast<u32>(linear + room);
-  const Loaded<u64> high = load_within_page(cpu, rest, bytes - room, table);
+  const Loaded<u64> high = load_within_page(cpu, rest, bytes - room, table, by);
   return {low.value | high.value << room * 8, high.ok};
 }
 
-bool store_with(Cpu& cpu, u64 linear, u64 value, unsigned bytes, TlbTable table) {
+bool store_with(Cpu& cpu, u64 linear, u64 value, unsigned bytes, TlbTable table, By by) {
   const HostTranslation first = translate_to_host(cpu, linear, AccessKind::write, table);
-  if (!first.ok) return false;
+  if (!first.ok || (!first.host && refused(cpu, by))) return false;
   const unsigned room = room_in_page(linear);
   if (bytes <= room) {
     write_page(cpu, first, value, bytes);
@@ -107,7 +118,7 @@ bool store_with(Cpu& cpu, u64 linear, u64 value, unsigned bytes, TlbTable table)
   }
   const u64 rest = cpu.long64 || cpu.s.long_mode() ? linear + room : static_cast<u32>(linear + room);
   const HostTranslation second = translate_to_host(cpu, rest, AccessKind::write, table);
-  if (!second.ok) return false;
+  if (!second.ok || (!second.host && refused(cpu, by))) return false;
   write_page(cpu, first, value & low_bits(room * 8), room);
   write_page(cpu, second, value >> room * 8, bytes - room);
   return true;
@@ -134,7 +145,7 @@ Loaded<u64> load_slow(Cpu& cpu, u64 linear, unsigned bytes, Segment segment) {
   if (!cpu.long64) linear = static_cast<u32>(linear);
   if (non_canonical(cpu, linear, segment) || misaligned(cpu, linear, bytes)) return {0, false};
   if (cpu.long64 && non_canonical(cpu, linear + bytes - 1, segment)) return {0, false};
-  const Loaded<u64> result = load_with(cpu, linear, bytes, current_table(cpu));
+  const Loaded<u64> result = load_with(cpu, linear, bytes, current_table(cpu), By::instruction);
   if (result.ok && cpu.debug_accesses) note_data_access(cpu, linear, bytes, false);
   return result;
 }
@@ -143,7 +154,7 @@ bool store_slow(Cpu& cpu, u64 linear, u64 value, unsigned bytes, Segment segment
   if (!cpu.long64) linear = static_cast<u32>(linear);
   if (non_canonical(cpu, linear, segment) || misaligned(cpu, linear, bytes)) return false;
   if (cpu.long64 && non_canonical(cpu, linear + bytes - 1, segment)) return false;
-  if (!store_with(cpu, linear, value, bytes, current_table(cpu))) return false;
+  if (!store_with(cpu, linear, value, bytes, current_table(cpu), By::instruction)) return false;
   if (cpu.debug_accesses) note_data_access(cpu, linear, bytes, true);
   return true;
 }
@@ -180,7 +191,8 @@ bool probe(Cpu& cpu, u64 linear, unsigned bytes, Segment segment, AccessKind kin
   for (u64 at = linear;;) {
     const u64 address = cpu.long64 ? at : static_cast<u32>(at);
     if (non_canonical(cpu, address, segment)) return false;
-    if (!translate_to_host(cpu, address, kind, current_table(cpu)).ok) return false;
+    const HostTranslation page = translate_to_host(cpu, address, kind, current_table(cpu));
+    if (!page.ok || (!page.host && refused(cpu, By::instruction))) return false;
     const u64 next_page = align_down(at, page_size) + page_size;
     if (next_page - linear >= bytes) return true;
     at = next_page;
@@ -212,12 +224,12 @@ u8* writable_host(Cpu& cpu, u64 linear, unsigned bytes, Segment segment) {
 
 Loaded<u64> load_system(Cpu& cpu, u64 linear, unsigned bytes) {
   if (!cpu.s.long_mode()) linear = static_cast<u32>(linear);
-  return load_with(cpu, linear, bytes, system_table(cpu));
+  return load_with(cpu, linear, bytes, system_table(cpu), By::processor);
 }
 
 bool store_system(Cpu& cpu, u64 linear, u64 value, unsigned bytes) {
   if (!cpu.s.long_mode()) linear = static_cast<u32>(linear);
-  return store_with(cpu, linear, value, bytes, system_table(cpu));
+  return store_with(cpu, linear, value, bytes, system_table(cpu), By::processor);
 }
 
 }  // namespace doppel::interpreter

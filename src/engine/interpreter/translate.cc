@@ -184,6 +184,7 @@ Translation translate(Cpu& cpu, u64 linear, AccessKind kind, TlbTable table) {
             .readable = true,
             .writable = true,
             .executable = true};
+  ++cpu.walks;
   for (;;) {
     bool again = false;
     Walk walk{cpu, linear, kind, table};
@@ -198,11 +199,28 @@ Translation translate(Cpu& cpu, u64 linear, AccessKind kind, TlbTable table) {
   }
 }
 
+namespace {
+
+bool shown(Cpu& cpu, u64 linear, AccessKind kind, const Translation& page, const HostTranslation& to) {
+  if (cpu.observer->access({.linear = linear,
+                            .host = to.host,
+                            .write = kind == AccessKind::write,
+                            .readable = page.readable,
+                            .writable = to.writable}))
+    return true;
+  cpu.fault = {.vector = run_alone};
+  return false;
+}
+
+}  // namespace
+
 HostTranslation translate_to_host(Cpu& cpu, u64 linear, AccessKind kind, TlbTable table) {
   const Translation page = translate(cpu, linear, kind, table);
   if (!page.ok) return {};
   HostTranslation result{.ok = true, .physical = page.physical};
   result.host = host_of_physical(cpu, page.physical, result.writable);
+  if (cpu.observer && kind != AccessKind::fetch && !shown(cpu, linear, kind, page, result)) [[unlikely]]
+    return {};
   if (!result.host) return result;
   u8* const host_page = result.host - (linear & (page_size - 1));
   cpu.tlbs.fill(table, linear,

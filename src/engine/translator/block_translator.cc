@@ -114,11 +114,20 @@ void BlockWriter::entry() {
       flags_ = {.in_eflags = true};
       break;
   }
+  if (to_.profiled) count_entry();
   native_block.entry_found = native_block.entry_saved;
   if (to_.counted) check_budget();
   if (segments_) check_segments();
   if (vectors_) check_unit(Unit::vectors);
   if (x87_) check_unit(Unit::x87);
+}
+
+void BlockWriter::count_entry() {
+  to_.entered.resize(index_ + 1);
+  mov(reg::r14, reinterpret_cast<u64>(&to_.entered[index_]));
+  mov(reg::r15, qword[reg::r14]);
+  lea(reg::r15, ptr[reg::r15 + 1]);
+  mov(qword[reg::r14], reg::r15);
 }
 
 // Of a block that spans two pages: whether the second is still the one that it was translated from is known to the jump cache.

@@ -6,6 +6,7 @@
 // and comes back.
 #pragma once
 
+#include <deque>
 #include <unordered_map>
 #include <vector>
 
@@ -27,6 +28,15 @@ struct Translations {
   std::vector<NativeBlock> blocks;     // [0] is none
   std::vector<Departure> departures;   // [0] is none
   std::unordered_map<u32, u32> traps;  // host instruction that may fault → where the guest's state is put right
+  bool profiled = false;               // blocks count in `entered` how often they are entered
+  std::deque<u64> entered;             // by NativeBlock
+
+  // Of the host: code, and what is known of it.
+  u64 bytes() const {
+    constexpr u64 bytes_of_trap = 48;
+    return used + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
+           traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
+  }
 };
 
 constexpr u64 largest_translation = u64{64} << 10;  // bytes, of one block with all its departures

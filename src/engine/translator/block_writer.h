@@ -48,6 +48,7 @@ class BlockWriter : CodeWriter {
   i64 branch_target(const Step& step) const { return after(step) + static_cast<i64>(step.in.immediate); }
   Wants wants() const;
   void entry();
+  void count_entry();
   void guarded_entry();
   void check_budget();
   void check_unit(Unit unit);

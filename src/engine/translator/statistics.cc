@@ -18,15 +18,25 @@ double percent(u64 part, u64 whole) {
 
 }  // namespace
 
-std::string Statistics::text(unsigned vcpu, u64 instructions) const {
+std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks) const {
   const auto departed = [&](DepartureKind kind) { return departures[static_cast<unsigned>(kind)]; };
   std::string out = fmt::format("vcpu {}: {} instructions, {:.2f}% of them interpreted\n", vcpu, instructions,
                                 percent(interpreted_instructions, instructions));
-  out += fmt::format("  translated {} blocks to {} bytes in {:.1f} ms; all dropped {} times; {} code changes\n",
-                     translated_blocks, translated_bytes,
-                     std::chrono::duration<double, std::milli>(translating).count(), flushes, code_changes);
+  const auto milliseconds = [](std::chrono::nanoseconds time) {
+    return std::chrono::duration<double, std::milli>(time).count();
+  };
   out += fmt::format(
-      "  left translated code: {} for an instruction, {} for a TLB miss, {} at a direct exit, {} at an indirect "
+      "  translated {} blocks to {} bytes in {:.1f} ms; all dropped {} times, in {:.2f} ms at most; {} code changes\n",
+      translated_blocks, translated_bytes, milliseconds(translating), flushes, milliseconds(longest_flush),
+      code_changes);
+  // Accesses are not counted, so that they cost nothing: the rate is a bound, as if each instruction made one.
+  out += fmt::format(
+      "  TLB: {} probes of translated code missed, or met pages that are watched, devices or page boundaries: one in "
+      "{:.0f} instructions; {} walks of page tables, for code and in the interpreter too; {} faults\n",
+      tlb_misses, tlb_misses ? static_cast<double>(instructions) / static_cast<double>(tlb_misses) : 0, walks, faults);
+  out += fmt::format(
+      "  left translated code: {} for an instruction, {} for a probe that missed, {} at a direct exit, {} at an "
+      "indirect "
       "branch, {} when polled\n",
       departed(DepartureKind::site) - tlb_misses, tlb_misses, departed(DepartureKind::exit),
       departed(DepartureKind::lookup), departed(DepartureKind::poll));

@@ -9,6 +9,7 @@
 
 #include "base/types.h"
 #include "engine/translator/native_block.h"
+#include "engine/translator/profile.h"
 #include "isa/x86/mnemonic.h"
 
 namespace doppel::translator {
@@ -22,10 +23,12 @@ struct Statistics {
   u64 interpreted_instructions = 0;
   u64 flushes = 0;  // times that all translations were dropped
   u64 code_changes = 0;
-  std::chrono::nanoseconds translating{};
+  u64 faults = 0;  // of instructions that translated code left to the interpreter
+  std::chrono::nanoseconds translating{}, longest_flush{};
+  Profile profile;  // of translations that were dropped
 
-  // Lines of text; `instructions`: retired in all.
-  std::string text(unsigned vcpu, u64 instructions) const;
+  // Lines of text; `instructions`: retired in all; `walks`: of page tables.
+  std::string text(unsigned vcpu, u64 instructions, u64 walks) const;
 };
 
 }  // namespace doppel::translator

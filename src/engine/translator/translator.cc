@@ -12,11 +12,12 @@ namespace doppel {
 namespace translator {
 namespace {
 
-constexpr u64 least_blocks = u64{4} << 20, least_code = u64{1} << 20;
+constexpr u64 least_blocks = u64{4} << 20, least_code = u64{128} << 10;
 
 class TranslatorEngine final : public Engine {
  public:
-  explicit TranslatorEngine(const TranslatorOptions& options) : options_(options), decoder_(options.cpu_model) {}
+  TranslatorEngine(const TranslatorOptions& options, std::unique_ptr<PerfMap> perf_map)
+      : options_(options), decoder_(options.cpu_model), perf_map_(std::move(perf_map)) {}
 
   std::string_view name() const override { return "translator"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
@@ -28,6 +29,9 @@ class TranslatorEngine final : public Engine {
         wiring, decoder_,
         VcpuSettings{.block_cache_bytes = std::max(least_blocks, options_.block_cache_bytes / vcpus),
                      .repeatable = options_.repeatable,
+                     .verify = options_.verify,
+                     .profile = options_.profile,
+                     .perf_map = perf_map_.get(),
                      .longest_block = options_.longest_block,
                      .warm_up = options_.warm_up},
         std::move(cache));
@@ -36,6 +40,7 @@ class TranslatorEngine final : public Engine {
  private:
   TranslatorOptions options_;
   x86::Decoder decoder_;
+  std::unique_ptr<PerfMap> perf_map_;
 };
 
 }  // namespace
@@ -44,7 +49,9 @@ class TranslatorEngine final : public Engine {
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options) {
   interpreter::install_simd_probe();
   TRY(translator::install_fault_handlers());
-  return std::make_unique<translator::TranslatorEngine>(options);
+  std::unique_ptr<translator::PerfMap> perf_map;
+  if (options.perf_map) perf_map = TRY(translator::PerfMap::create());
+  return std::make_unique<translator::TranslatorEngine>(options, std::move(perf_map));
 }
 
 }  // namespace doppel

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <random>
 
+#include "support/flat_guest.h"
 #include "support/small_guest.h"
 
 namespace doppel::test {
@@ -69,9 +70,6 @@ class RandomProgram : Xbyak::CodeGenerator {
     if (below(4) == 0) exp = exp + Xbyak::RegExp(r12, 8);
     return exp;
   }
-  // After an instruction that leaves status flags undefined.
-  void define_flags() { cmp(sized(source(), 64), sized(source(), 64)); }
-
   void step() {
     switch (below(25)) {
       case 0:
@@ -99,10 +97,7 @@ class RandomProgram : Xbyak::CodeGenerator {
       case 17: below(2) ? inc(sized(target(), size())) : dec(sized(target(), size())); break;
       case 18: below(2) ? not_(sized(target(), size())) : neg(sized(target(), size())); break;
       case 19: vectors(); break;
-      case 20:
-        imul(Xbyak::Reg64(target()), Xbyak::Reg64(source()));
-        define_flags();
-        break;
+      case 20: imul(Xbyak::Reg64(target()), Xbyak::Reg64(source())); break;
       case 21:
         pushfq();
         ++depth_;
@@ -159,14 +154,32 @@ class RandomProgram : Xbyak::CodeGenerator {
     --depth_;
   }
   void shift() {
-    const Xbyak::Reg to = sized(target(), below(2) ? 64 : 32);
-    switch (below(4)) {
-      case 0: shl(to, static_cast<int>(1 + below(20))); break;
+    const unsigned bits = size();
+    const Xbyak::Reg to = sized(target(), bits), wide = sized(target(), std::max(16u, bits));
+    const Xbyak::Reg from = sized(source(), std::max(16u, bits));
+    const int count = static_cast<int>(1 + below(31));
+    switch (below(12)) {
+      case 0: shl(to, count); break;
       case 1: sar(to, cl); break;
-      case 2: rol(to, 3); break;
-      case 3: bt(to, static_cast<u8>(below(30))); break;
+      case 2: rol(to, count); break;
+      case 3: bt(wide, static_cast<u8>(below(30))); break;
+      case 4: shr(to, count); break;
+      case 5: ror(to, cl); break;
+      case 6: rcl(to, cl); break;
+      case 7: rcr(to, count); break;
+      case 8: shld(wide, from, static_cast<u8>(count)); break;
+      case 9: shrd(wide, from, cl); break;
+      case 10: bsf(wide, from); break;
+      case 11: bsr(wide, from); break;
     }
-    define_flags();
+  }
+  void multiply() {
+    const Xbyak::Reg from = sized(source(), size());
+    switch (below(3)) {
+      case 0: imul(Xbyak::Reg64(target()), Xbyak::Reg64(source())); break;
+      case 1: mul(from); break;
+      case 2: imul(from); break;
+    }
   }
   void setcc() {
     const Xbyak::Reg8 to(target(), true);
@@ -244,8 +257,8 @@ class RandomProgram : Xbyak::CodeGenerator {
   unsigned depth_ = 0;
 };
 
-std::unique_ptr<Engine> translator(bool repeatable) {
-  auto made = make_translator({.repeatable = repeatable, .warm_up = 1});
+std::unique_ptr<Engine> translator(bool repeatable, bool verify = false) {
+  auto made = make_translator({.repeatable = repeatable, .verify = verify, .warm_up = 1});
   EXPECT_TRUE(made);
   return std::move(*made);
 }
@@ -286,7 +299,53 @@ TEST(Translator, RandomProgramsEndAsInterpreted) {
     const auto expected = outcome_of(hex, make_interpreter(), 100'000);
     EXPECT_EQ(outcome_of(hex, translator(true), 100'000), expected) << "seed " << seed;
     EXPECT_EQ(outcome_of(hex, translator(false), unlimited_budget), expected) << "seed " << seed;
+    if (seed <= 100) {
+      EXPECT_EQ(outcome_of(hex, translator(true, true), 100'000), expected) << "verified, seed " << seed;
+    }
     if (HasFailure()) return;
+  }
+}
+
+// With an instruction clock a device is told the exact time, wherever in a block it is accessed; and no access happens twice.
+TEST(Translator, DevicesSeeExactInstructionCounts) {
+  using doppel::testing::FlatGuest;
+  class Program : public Xbyak::CodeGenerator {
+   public:
+    Program() {
+      mov(ecx, 4);
+      Xbyak::Label again;
+      L(again);
+      mov(eax, dword[rbx]);  // instruction 2; 9 in a round
+      inc(qword[rsi]);
+      mov(dword[rbx + 8], eax);  // 4
+      mov(rdx, qword[rsi]);      // in a group with the following
+      mov(qword[rsi + 8], rdx);
+      add(dword[rbx + 16], edx);  // 7: read and written
+      nop();
+      dec(ecx);
+      jnz(again);
+      hlt();
+    }
+  };
+  const Program program;
+  std::vector<u64> expected;
+  for (u64 round = 0; round < 4; ++round)
+    for (u64 at : {2, 4, 7, 7}) expected.push_back(round * 9 + at);
+  for (const bool translated : {false, true}) {
+    const std::unique_ptr<Engine> engine = translated ? translator(true) : make_interpreter({.repeatable = true});
+    FlatGuest guest(*engine);
+    guest.write(FlatGuest::base, {program.getCode(), program.getSize()});
+    guest.set_device(FlatGuest::base + 0x4000);
+    std::vector<u64> counts;
+    guest.hooks().mmio = [&](bool, u64, unsigned, u64, u64) { counts.push_back(guest.vcpu().instruction_count()); };
+    x86::X86State state = FlatGuest::initial_state();
+    state.rip = FlatGuest::base;
+    state.gpr[x86::rbx] = FlatGuest::base + 0x4000;
+    state.gpr[x86::rsi] = FlatGuest::base + 0x6000;
+    const auto outcome = guest.run(state, 1000);
+    EXPECT_TRUE(std::holds_alternative<Halted>(outcome.exit));
+    EXPECT_EQ(outcome.state.instruction_count, 1 + 4 * 8 + 4 * 1 + 1u);
+    EXPECT_EQ(counts, expected) << (translated ? "translated" : "interpreted");
   }
 }
 

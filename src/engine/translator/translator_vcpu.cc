@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/check.h"
 #include "engine/interpreter/sse/vector.h"
 #include "engine/translator/host_signals.h"
 #include "engine/translator/x87_unit.h"
@@ -65,7 +66,8 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted) {
           .counted = counted,
           .blocks = {{}},
           .departures = {{}},
-          .traps = {}};
+          .traps = {},
+          .entered = {}};
 }
 
 }  // namespace
@@ -76,12 +78,18 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
       translations_(make_translations(std::move(cache), cpu_, settings.repeatable)),
       jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
       no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
+      perf_map_(settings.perf_map),
       warm_up_(settings.warm_up) {
   cpu_.longest_block = settings.longest_block;
   cpu_.native.poll_page = reinterpret_cast<u64>(&poll_target_);
   cpu_.native.no_jumps = no_jumps_.get();
   cpu_.native.all_jumps = jumps_.get();
   cpu_.native.go();
+  translations_.profiled = settings.profile;
+  if (settings.verify) {
+    CHECK(settings.repeatable);
+    verifier_ = std::make_unique<Verifier>(cpu_);
+  }
   wiring.memory.watch_code(*this);
 }
 
@@ -90,7 +98,9 @@ TranslatorVcpu::~TranslatorVcpu() { cpu_.memory.unwatch_code(*this); }
 VcpuExit TranslatorVcpu::run(u64 budget) {
   const FaultScope faults(translations_);
   interpreted_ = budget != unlimited_budget && !translations_.counted;
-  return InterpreterVcpu::run(budget);
+  VcpuExit exit = InterpreterVcpu::run(budget);
+  if (!difference_.empty()) return Diverged{std::exchange(difference_, {})};
+  return exit;
 }
 
 // Any thread.
@@ -100,30 +110,57 @@ void TranslatorVcpu::code_changed() {
 }
 
 // The block at cpu_.rip, as find_block gives it, when everything known of older blocks is right.
-Block* TranslatorVcpu::find() {
+Block* TranslatorVcpu::find(u64 limit) {
   if (code_changed_.exchange(false)) {
     ++statistics_.code_changes;
     cpu_.forget_jumps();
   }
-  Block* block = interpreter::find_block(cpu_, static_cast<u64>(cpu_.remaining), scratch_);
+  Block* block = interpreter::find_block(cpu_, limit, scratch_);
   if (cpu_.blocks.clears() != block_clears_) forget_translations();
   return block;
 }
 
 void TranslatorVcpu::forget_translations() {
+  const auto start = std::chrono::steady_clock::now();
   block_clears_ = cpu_.blocks.clears();
   ++statistics_.flushes;
+  collect_profile(statistics_.profile);
+  places_.clear();
+  translations_.entered.clear();
   translations_.used = translations_.stubs.end;
   translations_.blocks.resize(1);
   translations_.departures.resize(1);
   translations_.traps.clear();
+  outlined_.clear();
   std::fill_n(jumps_.get(), native_jump_mask + 1, NativeJump{});
+  const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
+  statistics_.longest_flush = std::max(statistics_.longest_flush, took);
+}
+
+void TranslatorVcpu::describe_translation(u32 native, u64 used) {
+  const CodePlace place{cpu_.rip, translations_.blocks[native].block->count, cpu_.user};
+  if (translations_.profiled) {
+    places_.resize(native + 1);
+    places_[native] = place;
+  }
+  if (perf_map_) perf_map_->add(translations_.cache.address(used), translations_.used - used, place);
+}
+
+void TranslatorVcpu::collect_profile(Profile& profile) const {
+  for (std::size_t i = 1; i < std::min(places_.size(), translations_.entered.size()); ++i)
+    if (const u64 times = translations_.entered[i]) profile.add(places_[i], times);
+}
+
+std::string TranslatorVcpu::statistics() const {
+  Profile profile = statistics_.profile;
+  collect_profile(profile);
+  return statistics_.text(cpu_.index, cpu_.executed(), cpu_.walks) + profile.text();
 }
 
 void TranslatorVcpu::step() {
   if (interpreted_) return InterpreterVcpu::step();
   cpu_.chains_blocks = !translatable(cpu_);  // what is never translated
-  Block* block = find();
+  Block* block = find(step_limit());
   if (!block) {
     cpu_.leave = Leave::fault;
     return settle();
@@ -132,6 +169,7 @@ void TranslatorVcpu::step() {
   if (native && may_run(native)) {
     cpu_.native.code_page = cpu_.rip & page_mask;
     x87_wanted_ = translations_.blocks[native].x87;
+    if (verifier_) return run_verified(native);
     return run_native(translations_.blocks[native].entry_found);
   }
   if (cpu_.blocks.clears() != block_clears_) return;  // its room was needed: once more
@@ -156,22 +194,27 @@ bool TranslatorVcpu::may_run(u32 native) const {
 u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
   if (block == scratch_.block() || block->uncached || !translatable(cpu_) || ++block->heat < warm_up_) return 0;
-  if (translations_.used + largest_translation > translations_.cache.bytes()) {
+  if (translations_.bytes() + largest_translation > translations_.cache.bytes()) {
     cpu_.blocks.clear();  // with all that points to translations
     forget_translations();
     return 0;
   }
   const auto start = std::chrono::steady_clock::now();
   const u64 used = translations_.used;
+  const std::size_t departures = translations_.departures.size();
   block->native = translate_block(cpu_, translations_, block);
   statistics_.translating += std::chrono::steady_clock::now() - start;
   statistics_.translated_bytes += translations_.used - used;
   ++statistics_.translated_blocks;
+  describe_translation(block->native, used);
+  if (verifier_)
+    for (std::size_t i = departures; i < translations_.departures.size(); ++i)
+      if (translations_.departures[i].outlined) outlined_[block->native].push_back(translations_.departures[i].first);
   return block->native;
 }
 
 u32 TranslatorVcpu::native_at_rip() {
-  Block* block = find();
+  Block* block = find(static_cast<u64>(cpu_.remaining));
   if (!block) return 0;  // the run loop finds that out again
   const u32 native = native_of(block);
   if (!native || !may_run(native)) return 0;
@@ -179,23 +222,28 @@ u32 TranslatorVcpu::native_at_rip() {
   return native;
 }
 
+// Translated code at `offset`, until it departs: the index of the departure.
+u32 TranslatorVcpu::enter(u32 offset) {
+  interpreter::NativeState& native = cpu_.native;
+  native.saved_flags = save_format(cpu_.flags);
+  native.vectors_allowed = vectors_allowed(cpu_);
+  native.flat_segments = flat_segments(cpu_);
+  if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
+  native.resume = translations_.cache.address(offset);
+  const auto stub = reinterpret_cast<u32 (*)(Cpu*)>(translations_.cache.address(translations_.stubs.enter));
+  const u32 id = stub(&cpu_);
+  cpu_.flags.unpack(from_save_format(native.saved_flags));
+  x87_wanted_ = collect_x87(cpu_);
+  ++statistics_.departures[static_cast<unsigned>(translations_.departures[id].kind)];
+  return id;
+}
+
 // Until something is to be decided by the run loop; cpu_.rip is then right.
 void TranslatorVcpu::run_native(u32 offset) {
-  interpreter::NativeState& native = cpu_.native;
-  const auto enter = reinterpret_cast<u32 (*)(Cpu*)>(translations_.cache.address(translations_.stubs.enter));
   while (offset) {
-    native.go();
-    if (cpu_.attention.load(std::memory_order_seq_cst)) native.stop();  // as soon as it looks
-    native.saved_flags = save_format(cpu_.flags);
-    native.vectors_allowed = vectors_allowed(cpu_);
-    native.flat_segments = flat_segments(cpu_);
-    if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
-    native.resume = translations_.cache.address(offset);
-    const u32 id = enter(&cpu_);
-    cpu_.flags.unpack(from_save_format(native.saved_flags));
-    x87_wanted_ = collect_x87(cpu_);
-    const Departure departure = translations_.departures[id];
-    ++statistics_.departures[static_cast<unsigned>(departure.kind)];
+    cpu_.native.go();
+    if (cpu_.attention.load(std::memory_order_seq_cst)) cpu_.native.stop();  // as soon as it looks
+    const Departure departure = translations_.departures[enter(offset)];
     offset = after(departure);
   }
 }
@@ -234,7 +282,10 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   statistics_.interpreted_instructions += departure.count;
   cpu_.remaining += departure.charged;
   const bool falls_through = run_operations(block, departure.first, departure.count);
-  if (cpu_.leave != Leave::next_block) return settle(), 0;
+  if (cpu_.leave != Leave::next_block) {
+    if (cpu_.leave == Leave::fault && cpu_.fault.vector != interpreter::run_alone) ++statistics_.faults;
+    return settle(), 0;
+  }
   if (!falls_through || !departure.resume || !block.valid() || cpu_.code_context != context) return go_on();
   if (cpu_.attention.load() || code_changed_.load() || !units_allowed(native)) return 0;
   cpu_.remaining -= departure.charged - departure.count;
@@ -257,7 +308,8 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
 
 // Translated code at cpu_.rip: known to the jump cache, found or made; it is known afterwards.
 u32 TranslatorVcpu::go_on() {
-  if (cpu_.attention.load() || code_changed_.load() || !translatable(cpu_) || !x86::is_canonical(cpu_.rip)) return 0;
+  if (verifier_ || cpu_.attention.load() || code_changed_.load() || !translatable(cpu_) || !x86::is_canonical(cpu_.rip))
+    return 0;
   NativeJump& known = jumps_[jump_slot(cpu_.rip)];
   if (known.rip != cpu_.rip || known.context != cpu_.code_context) {
     const u32 native = native_at_rip();
@@ -271,7 +323,7 @@ u32 TranslatorVcpu::go_on() {
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {
   cpu_.rip = cpu_.native.code_page + static_cast<u64>(departure.target);
-  if (cpu_.attention.load()) return 0;
+  if (verifier_ || cpu_.attention.load()) return 0;
   const u64 clears = block_clears_;
   const u32 native = native_at_rip();
   if (!native || clears != block_clears_) return 0;

@@ -3,13 +3,18 @@
 
 #include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/translator/block_translator.h"
+#include "engine/translator/perf_map.h"
 #include "engine/translator/statistics.h"
+#include "engine/translator/verifier.h"
 
 namespace doppel::translator {
 
 struct VcpuSettings {
   u64 block_cache_bytes;
   bool repeatable;
+  bool verify = false;
+  bool profile = false;
+  PerfMap* perf_map = nullptr;  // null: none
   unsigned longest_block;
   u32 warm_up;
 };
@@ -22,7 +27,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   TranslatorVcpu& operator=(const TranslatorVcpu&) = delete;
 
   VcpuExit run(u64 budget) override;
-  std::string statistics() const override { return statistics_.text(cpu_.index, cpu_.executed()); }
+  std::string statistics() const override;
 
  protected:
   void step() override;
@@ -36,6 +41,12 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 go_on();
 
   void run_native(u32 offset);
+  // The same, block by block, with the interpreter (verified_run.cc).
+  void run_verified(u32 native);
+  bool verified(const NativeBlock& native, unsigned first, u64 charged, u32 offset, Departure& departure);
+  void interpret_first(const interpreter::Block& block, unsigned first, u64 charged, unsigned count);
+  void show_departure(const Departure& departure);
+  u32 enter(u32 offset);
   // Translated code of the block at cpu_.rip that may run now: its index, or 0.
   u32 native_at_rip();
   u32 native_of(interpreter::Block* block);
@@ -43,14 +54,21 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
-  interpreter::Block* find();
+  void describe_translation(u32 native, u64 used);  // to those who want to know
+  void collect_profile(Profile& profile) const;
+  interpreter::Block* find(u64 limit);
   void code_changed() override;
 
   Translations translations_;
   interpreter::ScratchBlock some_;
   std::unique_ptr<interpreter::NativeJump[]> jumps_, no_jumps_;
   Statistics statistics_;
-  u64 poll_target_ = 0;  // what a poll reads
+  std::vector<CodePlace> places_;  // when profiling, by NativeBlock
+  PerfMap* const perf_map_;
+  std::unique_ptr<Verifier> verifier_;                  // null: nothing is verified
+  std::unordered_map<u32, std::vector<u16>> outlined_;  // when verifying, of each translated block: what it leaves out
+  std::string difference_;                              // found
+  u64 poll_target_ = 0;                                 // what a poll reads
   u64 block_clears_ = 0;
   std::atomic<bool> code_changed_{false};
   const u32 warm_up_;

@@ -168,7 +168,7 @@ bool is_sha(Mnemonic mnemonic) {
 
 }  // namespace
 
-std::string difference(const Drawn& drawn, const Outcome& host, const Outcome& engine) {
+std::string difference(const Drawn& drawn, const Outcome& host, const Outcome& engine, bool all_flags) {
   if (!testing::host_is_intel() && is_sha(drawn.instruction.mnemonic) && engine.vector == general_protection &&
       drawn.instruction.has_memory())
     return "";
@@ -190,8 +190,9 @@ std::string difference(const Drawn& drawn, const Outcome& host, const Outcome& e
         return fmt::format("{} {:x} != {:x}", gpr_names[i], host.registers.gpr[i], engine.registers.gpr[i]);
     if (std::string text = compare_data(drawn, host, engine); !text.empty()) return text;
   }
-  const u64 flags_mask = ~(host.vector == no_vector ? undefined_flags(drawn)
-                                                    : drawn.effects.undefined | undefined_flags(drawn));
+  const u64 undefined = host.vector == no_vector ? undefined_flags(drawn)
+                                                 : drawn.effects.undefined | undefined_flags(drawn);
+  const u64 flags_mask = all_flags && host.vector == no_vector ? ~u64{0} : ~undefined;
   if ((host.registers.rflags ^ engine.registers.rflags) & flags_mask)
     return fmt::format("rflags {:x} != {:x}", host.registers.rflags & flags_mask, engine.registers.rflags & flags_mask);
   if (std::string text = compare_fpu(drawn, host.registers.fx, engine.registers.fx); !text.empty()) return text;

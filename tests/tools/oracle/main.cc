@@ -1,6 +1,6 @@
 // The oracle: random instructions in random states, on the host CPU and on an engine; every architecturally defined difference is an error.
 //
-//   oracle [--cases N] [--seed S] [--row NAME] [--engine interpreter] [--verbose]
+//   oracle [--cases N] [--seed S] [--row NAME] [--engine interpreter] [--all-flags] [--verbose]
 //
 // Cases are spread evenly over the rows. Rows whose result no user program can be compared on are listed, with the reason.
 #include <fmt/format.h>
@@ -26,6 +26,7 @@ struct Options {
   u64 seed = 1;
   std::string row;
   bool verbose = false;
+  bool all_flags = false;
   std::string engine = "interpreter";
 };
 
@@ -83,7 +84,8 @@ class Oracle {
       follow_host_vendor(drawn[i], pool_, host[i], engine);
       ++tally.cases;
       if (host[i].vector != no_vector) ++tally.faults;
-      const std::string what = host[i].ran_away ? "the host never finished it" : difference(drawn[i], host[i], engine);
+      const std::string what = host[i].ran_away ? "the host never finished it"
+                                                : difference(drawn[i], host[i], engine, options_.all_flags);
       if (what.empty()) continue;
       ++tally.differences;
       const std::string text = describe(drawn[i], what);
@@ -189,6 +191,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--row", options.row, "only this mnemonic, e.g. add");
   app.add_flag("--verbose", options.verbose, "every row, and up to 20 differences of each");
+  app.add_flag("--all-flags", options.all_flags,
+               "also what the architecture leaves undefined: engines do there what this host does, so that they agree");
   CLI11_PARSE(app, argc, argv);
   const auto code = doppel::oracle::run(options);
   if (!code) {

@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "engine/interpreter/integer/binders.h"
+#include "engine/interpreter/integer/host_flags.h"
 #include "engine/interpreter/integer/operands.h"
 
 namespace doppel::interpreter {
@@ -101,15 +102,20 @@ Binding bind_bit(const x86::Instruction& instruction, Op&) {
   })};
 }
 
-// Only ZF is defined.
+// Only ZF is defined: host_flags.h.
 template <class T, bool memory, bool reverse>
 void bit_scan(Cpu& cpu, const Op* op) {
   const Loaded<T> from = source<T, memory>(cpu, op, op->b);
   if (!from.ok) [[unlikely]]
     return faulted(cpu, op);
-  cpu.flags.set_logic(from.value);
-  if (from.value != 0)
-    cpu.set_reg<T>(op->a, static_cast<T>(reverse ? std::bit_width(from.value) - 1 : std::countr_zero(from.value)));
+  HostFlags flags;
+  T to = cpu.reg<T>(op->a);
+  if constexpr (reverse)
+    asm("bsr %6, %0" : "+r"(to), DOPPEL_HOST_FLAGS(flags) : "r"(from.value));
+  else
+    asm("bsf %6, %0" : "+r"(to), DOPPEL_HOST_FLAGS(flags) : "r"(from.value));
+  flags.put(cpu.flags);
+  if (from.value != 0) cpu.set_reg<T>(op->a, to);
   return next(cpu, op);
 }
 

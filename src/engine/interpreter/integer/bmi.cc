@@ -4,6 +4,7 @@
 
 #include "engine/interpreter/integer/alu.h"
 #include "engine/interpreter/integer/binders.h"
+#include "engine/interpreter/integer/host_flags.h"
 #include "engine/interpreter/integer/operands.h"
 
 namespace doppel::interpreter {
@@ -12,51 +13,24 @@ namespace {
 template <class T>
 constexpr unsigned bits_of = 8 * sizeof(T);
 
-// SF and ZF of the result, CF as given, OF clear; AF and PF are undefined.
-template <class T>
-[[gnu::always_inline]] inline void set_bit_flags(LazyFlags& flags, T result, bool carry) {
-  flags.set_result(result);
-  flags.carries = carry ? u64{3} << 62 : 0;
-}
-
 // ---- destination ← f(first source, second source) ----
 
-struct Andn {
-  static constexpr bool flags = true;
-  template <class T>
-  static T compute(T a, T b) {
-    return static_cast<T>(~a & b);
+// With flags, some of them undefined: host_flags.h. The guest has these where the host has.
+#define DOPPEL_THREE_OPERANDS(Name, text)                                  \
+  struct Name {                                                            \
+    static constexpr bool flags = true;                                    \
+    template <class T>                                                     \
+    [[gnu::always_inline]] static T compute(T a, T b, HostFlags& flags) {  \
+      T result;                                                            \
+      asm(text : "=r"(result), DOPPEL_HOST_FLAGS(flags) : "r"(a), "r"(b)); \
+      return result;                                                       \
+    }                                                                      \
   }
-  template <class T>
-  static bool carry(T, T) {
-    return false;
-  }
-};
-struct Bextr {
-  static constexpr bool flags = true;
-  template <class T>
-  static T compute(T a, T control) {
-    const unsigned start = control & 0xff, length = control >> 8 & 0xff;
-    const T shifted = start < bits_of<T> ? static_cast<T>(a >> start) : 0;
-    return length < bits_of<T> ? static_cast<T>(shifted & low_bits(length)) : shifted;
-  }
-  template <class T>
-  static bool carry(T, T) {
-    return false;
-  }
-};
-struct Bzhi {
-  static constexpr bool flags = true;
-  template <class T>
-  static T compute(T a, T index) {
-    const unsigned length = index & 0xff;
-    return length < bits_of<T> ? static_cast<T>(a & low_bits(length)) : a;
-  }
-  template <class T>
-  static bool carry(T, T index) {
-    return (index & 0xff) >= bits_of<T>;
-  }
-};
+DOPPEL_THREE_OPERANDS(Andn, "andn %7, %6, %0");
+DOPPEL_THREE_OPERANDS(Bextr, "bextr %7, %6, %0");
+DOPPEL_THREE_OPERANDS(Bzhi, "bzhi %7, %6, %0");
+#undef DOPPEL_THREE_OPERANDS
+
 struct Sarx {
   static constexpr bool flags = false;
   template <class T>
@@ -108,9 +82,13 @@ void three_operands(Cpu& cpu, const Op* op) {
   const Loaded<T> b = source<T, second>(cpu, op, op->c);
   if (!a.ok || !b.ok) [[unlikely]]
     return faulted(cpu, op);
-  const T result = F::template compute<T>(a.value, b.value);
-  cpu.set_reg<T>(op->a, result);
-  if constexpr (F::flags) set_bit_flags(cpu.flags, result, F::template carry<T>(a.value, b.value));
+  if constexpr (F::flags) {
+    HostFlags flags;
+    cpu.set_reg<T>(op->a, F::template compute<T>(a.value, b.value, flags));
+    flags.put(cpu.flags);
+  } else {
+    cpu.set_reg<T>(op->a, F::template compute<T>(a.value, b.value));
+  }
   return next(cpu, op);
 }
 
@@ -125,55 +103,40 @@ Binding bind_three(const x86::Instruction& instruction) {
   return { instruction.operands[0].bytes == 8 ? pick.template operator()<u64>() : pick.template operator()<u32>() };
 }
 
-// ---- lowest set bit: destination ← f(source) ----
+// ---- destination ← f(source) ----
 
-struct Blsi {
-  template <class T>
-  static T compute(T a) {
-    return static_cast<T>(a & -a);
+#define DOPPEL_TWO_OPERANDS(Name, text)                                      \
+  struct Name {                                                              \
+    template <class T>                                                       \
+    [[gnu::always_inline]] static T compute(T a, HostFlags& flags) {         \
+      T result;                                                              \
+      asm(text " %6, %0" : "=r"(result), DOPPEL_HOST_FLAGS(flags) : "r"(a)); \
+      return result;                                                         \
+    }                                                                        \
   }
-  template <class T>
-  static bool carry(T a) {
-    return a != 0;
-  }
-};
-struct Blsmsk {
-  template <class T>
-  static T compute(T a) {
-    return static_cast<T>(a ^ (a - 1));
-  }
-  template <class T>
-  static bool carry(T a) {
-    return a == 0;
-  }
-};
-struct Blsr {
-  template <class T>
-  static T compute(T a) {
-    return static_cast<T>(a & (a - 1));
-  }
-  template <class T>
-  static bool carry(T a) {
-    return a == 0;
-  }
-};
+DOPPEL_TWO_OPERANDS(Blsi, "blsi");
+DOPPEL_TWO_OPERANDS(Blsmsk, "blsmsk");
+DOPPEL_TWO_OPERANDS(Blsr, "blsr");
+DOPPEL_TWO_OPERANDS(Lzcnt, "lzcnt");
+DOPPEL_TWO_OPERANDS(Tzcnt, "tzcnt");
+#undef DOPPEL_TWO_OPERANDS
 
 template <class F, class T, bool memory>
-void lowest_bit(Cpu& cpu, const Op* op) {
+void two_operands(Cpu& cpu, const Op* op) {
   const Loaded<T> a = source<T, memory>(cpu, op, op->b);
   if (!a.ok) [[unlikely]]
     return faulted(cpu, op);
-  const T result = F::template compute<T>(a.value);
-  cpu.set_reg<T>(op->a, result);
-  set_bit_flags(cpu.flags, result, F::template carry<T>(a.value));
+  HostFlags flags;
+  cpu.set_reg<T>(op->a, F::template compute<T>(a.value, flags));
+  flags.put(cpu.flags);
   return next(cpu, op);
 }
 
 template <class F>
 Binding bind_lowest_bit(const x86::Instruction& instruction) {
   const bool memory = is_memory(instruction.operands[1]);
-  if (instruction.operands[0].bytes == 8) return {memory ? lowest_bit<F, u64, true> : lowest_bit<F, u64, false>};
-  return {memory ? lowest_bit<F, u32, true> : lowest_bit<F, u32, false>};
+  if (instruction.operands[0].bytes == 8) return {memory ? two_operands<F, u64, true> : two_operands<F, u64, false>};
+  return {memory ? two_operands<F, u32, true> : two_operands<F, u32, false>};
 }
 
 // ---- MULX: high half, low half ← RDX × source; if both are one register it gets the high half ----
@@ -198,24 +161,11 @@ void rorx(Cpu& cpu, const Op* op) {
   return next(cpu, op);
 }
 
-// ---- LZCNT, TZCNT: of zero, the operand size; CF if the source is zero, ZF if the result is ----
-
-template <class T, bool memory, bool leading>
-void count_zeros(Cpu& cpu, const Op* op) {
-  const Loaded<T> a = source<T, memory>(cpu, op, op->b);
-  if (!a.ok) [[unlikely]]
-    return faulted(cpu, op);
-  const auto count = static_cast<T>(leading ? std::countl_zero(a.value) : std::countr_zero(a.value));
-  cpu.set_reg<T>(op->a, count);
-  set_bit_flags(cpu.flags, count, a.value == 0);
-  return next(cpu, op);
-}
-
-template <bool leading>
+template <class F>
 Binding bind_count_zeros(const x86::Instruction& instruction) {
   const auto& from = instruction.operands[1];
   return {by_word_width(from.bytes, [&]<class T>() -> Handler {
-    return is_memory(from) ? count_zeros<T, true, leading> : count_zeros<T, false, leading>;
+    return is_memory(from) ? two_operands<F, T, true> : two_operands<F, T, false>;
   })};
 }
 
@@ -299,8 +249,8 @@ Binding bind_bmi(const x86::Instruction& instruction, Op&) {
     case ZYDIS_MNEMONIC_BLSI: return bind_lowest_bit<Blsi>(instruction);
     case ZYDIS_MNEMONIC_BLSMSK: return bind_lowest_bit<Blsmsk>(instruction);
     case ZYDIS_MNEMONIC_BLSR: return bind_lowest_bit<Blsr>(instruction);
-    case ZYDIS_MNEMONIC_LZCNT: return bind_count_zeros<true>(instruction);
-    case ZYDIS_MNEMONIC_TZCNT: return bind_count_zeros<false>(instruction);
+    case ZYDIS_MNEMONIC_LZCNT: return bind_count_zeros<Lzcnt>(instruction);
+    case ZYDIS_MNEMONIC_TZCNT: return bind_count_zeros<Tzcnt>(instruction);
     case ZYDIS_MNEMONIC_ADCX: return bind_add_carry<false>(instruction);
     case ZYDIS_MNEMONIC_ADOX: return bind_add_carry<true>(instruction);
     default: return {};

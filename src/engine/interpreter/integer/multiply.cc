@@ -1,6 +1,7 @@
 // MUL, IMUL, DIV, IDIV and the sign extensions of the accumulator. Intel SDM vol. 2.
-// Flags that are undefined after a multiplication follow the low half; after a division they are left alone.
+// Undefined flags: host_flags.h; a division leaves them alone, as every processor of the last twenty years does.
 #include "engine/interpreter/integer/binders.h"
+#include "engine/interpreter/integer/host_flags.h"
 #include "engine/interpreter/integer/operands.h"
 
 namespace doppel::interpreter {
@@ -64,51 +65,47 @@ template <class T>
   return static_cast<T>(value >> 8 * sizeof(T));
 }
 
-// CF and OF alike.
-template <class T>
-[[gnu::always_inline]] inline void set_multiplied(LazyFlags& flags, T low, bool overflow) {
-  flags.set_result(low);
-  flags.carries = u64{overflow} << 63;
-}
-
-template <class T, bool memory>
-void mul(Cpu& cpu, const Op* op) {
-  const Loaded<T> factor = source<T, memory>(cpu, op, op->a);
-  if (!factor.ok) [[unlikely]]
-    return faulted(cpu, op);
-  const auto product = static_cast<wide_t<T>>(static_cast<wide_t<T>>(cpu.reg<T>(al)) * factor.value);
-  const T low = static_cast<T>(product), high = high_half<T>(product);
-  set_accumulator<T>(cpu, low, high);
-  set_multiplied(cpu.flags, low, high != 0);
-  return next(cpu, op);
-}
-
 template <class T>
 [[gnu::always_inline]] inline signed_wide_t<T> widened(T value) {
   return static_cast<std::make_signed_t<T>>(value);
 }
 
-template <class T, bool memory>
-void imul(Cpu& cpu, const Op* op) {
+// MUL and IMUL of the accumulator.
+#define DOPPEL_MULTIPLY(name)                                                               \
+  if constexpr (sizeof(T) == 1) {                                                           \
+    u16 product = low;                                                                      \
+    asm(name " %b6" : "+a"(product), DOPPEL_HOST_FLAGS(flags) : "q"(factor.value));         \
+    low = static_cast<T>(product);                                                          \
+    high = static_cast<T>(product >> 8);                                                    \
+  } else {                                                                                  \
+    asm(name " %7" : "+a"(low), "=&d"(high), DOPPEL_HOST_FLAGS(flags) : "r"(factor.value)); \
+  }
+template <class T, bool memory, bool is_signed>
+void multiply(Cpu& cpu, const Op* op) {
   const Loaded<T> factor = source<T, memory>(cpu, op, op->a);
   if (!factor.ok) [[unlikely]]
     return faulted(cpu, op);
-  const auto product = static_cast<signed_wide_t<T>>(widened<T>(cpu.reg<T>(al)) * widened<T>(factor.value));
-  const T low = static_cast<T>(product);
-  set_accumulator<T>(cpu, low, high_half<T>(static_cast<wide_t<T>>(product)));
-  set_multiplied(cpu.flags, low, product != widened<T>(low));
+  T low = cpu.reg<T>(al), high;
+  HostFlags flags;
+  if constexpr (is_signed) {
+    DOPPEL_MULTIPLY("imul")
+  } else {
+    DOPPEL_MULTIPLY("mul")
+  }
+  set_accumulator<T>(cpu, low, high);
+  flags.put(cpu.flags);
   return next(cpu, op);
 }
+#undef DOPPEL_MULTIPLY
 
 // IMUL r, r/m (a *= b) and IMUL r, r/m, imm (a = b * immediate).
 template <class T, bool immediate>
 [[gnu::always_inline]] inline void multiply_to(Cpu& cpu, const Op* op, T left) {
   const T right = immediate ? static_cast<T>(op->immediate) : cpu.reg<T>(op->a);
-  using S = std::make_signed_t<T>;
-  S product;
-  const bool overflow = __builtin_mul_overflow(static_cast<S>(left), static_cast<S>(right), &product);
-  cpu.set_reg<T>(op->a, static_cast<T>(product));
-  set_multiplied(cpu.flags, static_cast<T>(product), overflow);
+  HostFlags flags;
+  asm("imul %6, %0" : "+r"(left), DOPPEL_HOST_FLAGS(flags) : "r"(right));
+  cpu.set_reg<T>(op->a, left);
+  flags.put(cpu.flags);
   return next(cpu, op);
 }
 
@@ -194,15 +191,18 @@ void spread_sign(Cpu& cpu, const Op* op) {
 
 Binding bind_mul(const x86::Instruction& instruction, Op&) {
   const auto& factor = instruction.operands[0];
-  return {
-      by_width(factor.bytes, [&]<class T>() -> Handler { return is_memory(factor) ? mul<T, true> : mul<T, false>; })};
+  return {by_width(factor.bytes, [&]<class T>() -> Handler {
+    return is_memory(factor) ? multiply<T, true, false> : multiply<T, false, false>;
+  })};
 }
 
 Binding bind_imul(const x86::Instruction& instruction, Op& op) {
   const auto& [first, second, third, fourth] = instruction.operands;
   const bool memory = is_memory(first) || is_memory(second);
   if (instruction.operand_count == 1)
-    return {by_width(first.bytes, [&]<class T>() -> Handler { return memory ? imul<T, true> : imul<T, false>; })};
+    return {by_width(first.bytes, [&]<class T>() -> Handler {
+      return memory ? multiply<T, true, true> : multiply<T, false, true>;
+    })};
   const bool immediate = instruction.operand_count == 3, fast = is_fast(op);
   return {by_word_width(first.bytes, [&]<class T>() -> Handler {
     return immediate ? imul_to<T, true>(memory, fast) : imul_to<T, false>(memory, fast);

@@ -1,8 +1,9 @@
 // SHL, SHR, SAR, ROL, ROR, RCL, RCR, SHLD, SHRD. Intel SDM vol. 2.
 //
 // The count is taken modulo 32 (64 for 64-bit operands); a count of zero leaves all flags alone. Rotates change CF and OF only.
-// OF is defined for a count of 1; for others the same formula is used. CF after SHL and SHR by more than the width is 0.
+// OF is defined for a count of 1 only; host_flags.h says why the host shifts, too.
 #include "engine/interpreter/integer/binders.h"
+#include "engine/interpreter/integer/host_flags.h"
 #include "engine/interpreter/integer/operands.h"
 
 namespace doppel::interpreter {
@@ -34,85 +35,93 @@ template <class T>
   return static_cast<T>(static_cast<std::make_signed_t<T>>(a) >> count);
 }
 
-// LazyFlags::carries from bit 0 of two words: CF, and CF ^ OF. Without branches: shifted-out bits cannot be predicted.
-[[gnu::always_inline]] inline u64 carries_of(u64 cf, u64 cf_xor_of) { return cf << 63 | (cf_xor_of & 1) << 62; }
-template <class T>
-[[gnu::always_inline]] inline u64 top_two(T value) {
-  return u64{value} << (64 - width<T>)&u64{3} << 62;
-}
-template <class T>
-[[gnu::always_inline]] inline void set_shifted(LazyFlags& flags, T value, u64 carries) {
-  flags.set_result(value);
-  flags.carries = carries;
-}
-// Rotates keep AF, besides ZF, SF and PF.
-[[gnu::always_inline]] inline void set_rotated(LazyFlags& flags, u64 carries) {
-  flags.carries = carries | (flags.carries & 8);
+// CF and OF of a host instruction that shifts or rotates `value` by CL, and finds CF and OF as they were.
+struct ShiftFlags {
+  bool cf, of;
+  u64 carries() const { return u64{cf} << 63 | u64{cf != of} << 62; }
+};
+#define DOPPEL_SHIFT(name)                                                                                   \
+  template <class T>                                                                                         \
+  [[gnu::always_inline]] static ShiftFlags host(T value, unsigned count, ShiftFlags flags) {                 \
+    asm(name " %%cl, %0" : "+q"(value), "=@ccc"(flags.cf), "=@cco"(flags.of) : "c"(static_cast<u8>(count))); \
+    return flags;                                                                                            \
+  }
+#define DOPPEL_ROTATE_THROUGH_CARRY(name)                                                    \
+  template <class T>                                                                         \
+  [[gnu::always_inline]] static ShiftFlags host(T value, unsigned count, ShiftFlags flags) { \
+    u8 overflow = flags.of;                                                                  \
+    asm("addb $0x7f, %1\n\tsahf\n\t" name " %%cl, %0"                                        \
+        : "+q"(value), "+q"(overflow), "=@ccc"(flags.cf), "=@cco"(flags.of)                  \
+        : "c"(static_cast<u8>(count)), "a"(u32{flags.cf} << 8));                             \
+    return flags;                                                                            \
+  }
+
+// Whether a rotation of a register by an immediate other than 1 leaves OF alone on this host.
+bool rotation_keeps_of() {
+  static const bool keeps = [] {
+    u8 overflow = 1;
+    u32 value = 0;
+    bool of;
+    asm("addb $0x7f, %1\n\trol $2, %0" : "+r"(value), "+q"(overflow), "=@cco"(of));
+    return of;
+  }();
+  return keeps;
 }
 
-// Each operation: compute(flags, a, count) and set(flags, a, value, count), with 1 <= count <= count_mask.
+enum class Kind : u8 { shift, rotate, rotate_through_carry };
 
-struct Shl {  // OF = CF ^ top bit
+// Each operation: compute(flags, a, count), and host(a, count, flags), with 1 <= count <= count_mask. Rotates keep AF, ZF, SF and PF.
+
+struct Shl {
+  static constexpr Kind kind = Kind::shift;
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     return left(a, count);
   }
-  template <class T>
-  static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    set_shifted(flags, value, top_two(left(a, count - 1)));
-  }
+  DOPPEL_SHIFT("shl")
 };
 
-struct Shr {  // OF = top bit before the last step
+struct Shr {
+  static constexpr Kind kind = Kind::shift;
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     return right(a, count);
   }
-  template <class T>
-  static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    const T last = right(a, count - 1);
-    set_shifted(flags, value, carries_of(last, last ^ last >> (width<T> - 1)));
-  }
+  DOPPEL_SHIFT("shr")
 };
 
-struct Sar {  // OF = 0
+struct Sar {
+  static constexpr Kind kind = Kind::shift;
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     return right_signed(a, count);
   }
-  template <class T>
-  static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    const T last = right_signed(a, count - 1);
-    set_shifted(flags, value, carries_of(last, last));
-  }
+  DOPPEL_SHIFT("sar")
 };
 
-struct Rol {  // CF = low bit, OF = CF ^ top bit
+struct Rol {
+  static constexpr Kind kind = Kind::rotate;
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     count &= width<T> - 1;
     return static_cast<T>(a << count | a >> (-count & (width<T> - 1)));
   }
-  template <class T>
-  static void set(LazyFlags& flags, T, T value, unsigned) {
-    set_rotated(flags, carries_of(value, value >> (width<T> - 1)));
-  }
+  DOPPEL_SHIFT("rol")
 };
 
-struct Ror {  // CF = top bit, OF = CF ^ the bit below
+struct Ror {
+  static constexpr Kind kind = Kind::rotate;
   template <class T>
   static T compute(const LazyFlags&, T a, unsigned count) {
     count &= width<T> - 1;
     return static_cast<T>(a >> count | a << (-count & (width<T> - 1)));
   }
-  template <class T>
-  static void set(LazyFlags& flags, T, T value, unsigned) {
-    set_rotated(flags, top_two(value));
-  }
+  DOPPEL_SHIFT("ror")
 };
 
 // Through the carry: a rotation of width + 1 bits. A count that is a multiple of that changes nothing.
-struct Rcl {  // OF = CF ^ top bit
+struct Rcl {
+  static constexpr Kind kind = Kind::rotate_through_carry;
   template <class T>
   static T compute(const LazyFlags& flags, T a, unsigned count) {
     count %= width<T> + 1;
@@ -121,15 +130,11 @@ struct Rcl {  // OF = CF ^ top bit
     const T low = count == 1 ? T{0} : static_cast<T>(a >> (width<T> + 1 - count));
     return static_cast<T>((count == width<T> ? T{0} : static_cast<T>(a << count)) | through | low);
   }
-  template <class T>
-  static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    count %= width<T> + 1;
-    if (count == 0) return;
-    set_rotated(flags, carries_of(a >> (width<T> - count), value >> (width<T> - 1)));
-  }
+  DOPPEL_ROTATE_THROUGH_CARRY("rcl")
 };
 
-struct Rcr {  // OF = the two top bits differ
+struct Rcr {
+  static constexpr Kind kind = Kind::rotate_through_carry;
   template <class T>
   static T compute(const LazyFlags& flags, T a, unsigned count) {
     count %= width<T> + 1;
@@ -138,14 +143,21 @@ struct Rcr {  // OF = the two top bits differ
     const T high = count == 1 ? T{0} : static_cast<T>(a << (width<T> + 1 - count));
     return static_cast<T>((count == width<T> ? T{0} : static_cast<T>(a >> count)) | through | high);
   }
-  template <class T>
-  static void set(LazyFlags& flags, T a, T value, unsigned count) {
-    count %= width<T> + 1;
-    if (count == 0) return;
-    const u64 cf = a >> (count - 1);
-    set_rotated(flags, carries_of(cf, cf ^ value >> (width<T> - 1) ^ value >> (width<T> - 2)));
-  }
+  DOPPEL_ROTATE_THROUGH_CARRY("rcr")
 };
+#undef DOPPEL_SHIFT
+#undef DOPPEL_ROTATE_THROUGH_CARRY
+
+template <class Operation, class T>
+[[gnu::always_inline]] inline void set_shift_flags(LazyFlags& flags, T a, T value, unsigned count) {
+  const u64 carries = Operation::template host<T>(a, count, {flags.cf(), flags.of()}).carries();
+  if constexpr (Operation::kind != Kind::shift) {
+    flags.carries = carries | (flags.carries & 8);
+  } else {
+    flags.set_result(value);
+    flags.carries = carries;
+  }
+}
 
 // ---- forms ----
 
@@ -155,7 +167,10 @@ void shift_reg_imm(Cpu& cpu, const Op* op) {
   const auto count = static_cast<unsigned>(op->immediate);
   const T a = cpu.reg<T>(op->a);
   const T value = Operation::template compute<T>(cpu.flags, a, count);
-  Operation::template set<T>(cpu.flags, a, value, count);
+  [[maybe_unused]] const bool of = cpu.flags.of();
+  set_shift_flags<Operation, T>(cpu.flags, a, value, count);
+  if constexpr (Operation::kind == Kind::rotate)
+    if (count != 1 && rotation_keeps_of()) cpu.flags.set_carries(cpu.flags.cf(), of, cpu.flags.af());
   cpu.set_reg<T>(op->a, value);
   return next(cpu, op);
 }
@@ -169,7 +184,7 @@ void shift_reg_cl(Cpu& cpu, const Op* op) {
     return next(cpu, op);
   }
   const T value = Operation::template compute<T>(cpu.flags, a, count);
-  Operation::template set<T>(cpu.flags, a, value, count);
+  set_shift_flags<Operation, T>(cpu.flags, a, value, count);
   cpu.set_reg<T>(op->a, value);
   return next(cpu, op);
 }
@@ -184,7 +199,7 @@ void shift_mem(Cpu& cpu, const Op* op) {
   if (!a.ok) [[unlikely]]
     return faulted(cpu, op);
   if (count != 0)
-    Operation::template set<T>(cpu.flags, a.value, Operation::template compute<T>(cpu.flags, a.value, count), count);
+    set_shift_flags<Operation, T>(cpu.flags, a.value, Operation::template compute<T>(cpu.flags, a.value, count), count);
   return next(cpu, op);
 }
 
@@ -209,25 +224,20 @@ Binding bind_shift(const x86::Instruction& instruction, Op& op) {
 
 // ---- SHLD, SHRD ----
 
-// A 16-bit shift by more than 16 is undefined; this gives what a 48-bit register a:b:a would.
+template <class T>
+struct Shifted {
+  T value;
+  HostFlags flags;
+};
 template <class T, bool to_left>
-[[gnu::always_inline]] inline T double_shift(T a, T b, unsigned count) {
-  if constexpr (sizeof(T) == 2) {
-    const u64 joined = u64{a} << 32 | u64{b} << 16 | a;
-    return static_cast<T>(to_left ? joined << count >> 32 : joined >> count);
-  } else {
-    return static_cast<T>(to_left ? a << count | b >> (width<T> - count) : a >> count | b << (width<T> - count));
-  }
-}
-
-template <class T, bool to_left>
-[[gnu::always_inline]] inline void set_double_shift_flags(LazyFlags& flags, T a, T b, T value, unsigned count) {
-  bool cf;
-  if (count <= width<T>)
-    cf = (to_left ? a >> (width<T> - count) : a >> (count - 1)) & 1;
+[[gnu::always_inline]] inline Shifted<T> double_shift(T a, T b, unsigned count) {
+  Shifted<T> to;
+  to.value = a;
+  if constexpr (to_left)
+    asm("shld %%cl, %7, %0" : "+r"(to.value), DOPPEL_HOST_FLAGS(to.flags) : "c"(static_cast<u8>(count)), "r"(b));
   else
-    cf = (to_left ? b >> (2 * width<T> - count) : b >> (count - width<T> - 1)) & 1;
-  set_status(flags, value, cf, top(value) != top(a));
+    asm("shrd %%cl, %7, %0" : "+r"(to.value), DOPPEL_HOST_FLAGS(to.flags) : "c"(static_cast<u8>(count)), "r"(b));
+  return to;
 }
 
 // op->b: the register that is shifted in; op->c: CL, or 0 if the count is the immediate.
@@ -237,16 +247,16 @@ void shift_double(Cpu& cpu, const Op* op) {
   const T b = cpu.reg<T>(op->b);
   T a;
   if constexpr (memory) {
-    const Loaded<T> old = modify<T>(
-        cpu, op, [b, count](T from) { return count == 0 ? from : double_shift<T, to_left>(from, b, count); });
+    const Loaded<T> old = modify<T>(cpu, op,
+                                    [b, count](T from) { return double_shift<T, to_left>(from, b, count).value; });
     if (!old.ok) [[unlikely]]
       return faulted(cpu, op);
     a = old.value;
   } else {
     a = cpu.reg<T>(op->a);
-    cpu.set_reg<T>(op->a, count == 0 ? a : double_shift<T, to_left>(a, b, count));
+    cpu.set_reg<T>(op->a, double_shift<T, to_left>(a, b, count).value);
   }
-  if (count != 0) set_double_shift_flags<T, to_left>(cpu.flags, a, b, double_shift<T, to_left>(a, b, count), count);
+  if (count != 0) double_shift<T, to_left>(a, b, count).flags.put(cpu.flags);
   return next(cpu, op);
 }
 
