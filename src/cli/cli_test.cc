@@ -72,8 +72,7 @@ TEST(Cli, MistakesInArguments) {
                 "--verify compares the translator with the interpreter: it needs --engine translator or auto");
   check_refused("run --kernel x --verify --nic user", 2,
                 "--nic user needs --clock host: when its packets come is not repeatable");
-  check_refused("run --kernel x --perf-map --engine interpreter", 2,
-                "--perf-map needs --engine translator or auto");
+  check_refused("run --kernel x --perf-map --engine interpreter", 2, "--perf-map needs --engine translator or auto");
   check_refused("run --kernel x --translation-cache 4K", 2, "--translation-cache is 1 MiB to 1 GiB, not 4 KiB");
   check_refused("run --kernel x --translation-cache 2G", 2, "--translation-cache is 1 MiB to 1 GiB, not 2 GiB");
   check_refused("run --kernel x --log loud", 2, "unknown log level 'loud': use error, warning, info or debug");

@@ -41,7 +41,7 @@ struct Translations {
 
 constexpr u64 largest_translation = u64{64} << 10;  // bytes, of one block with all its departures
 
-// Translates `block` (of 64-bit code, within one page, in RAM). Returns its index in `to.blocks`. There must be room for
+// Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room for
 // `largest_translation`.
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);
 

@@ -99,20 +99,20 @@ void BlockWriter::lookup(unsigned first, i16 released) {
   jump_to(to_.stubs.depart_lookup);
 }
 
-void BlockWriter::lookup_page_relative(i64 target, unsigned first) {
+void BlockWriter::lookup_page_relative(i64 target, unsigned first, i16 released) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
   mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
   add(reg::r14, reg::r15);
   if (word_ == 4) mov(reg::r14d, reg::r14d);
-  lookup(first);
+  lookup(first, released);
 }
 
 // Ends the block: on to `target`, relative to the block's page. `first`: the branch, which is refused for a bad target.
-void BlockWriter::exit_to(i64 target, unsigned first) {
+void BlockWriter::exit_to(i64 target, unsigned first, i16 released) {
   ended_ = true;
   if (!within_page(target)) {
     ensure_saved();
-    return lookup_page_relative(target, first);
+    return lookup_page_relative(target, first, released);
   }
   if (!flags_.saved) ensure_eflags();
   direct_exit(0, target, first);

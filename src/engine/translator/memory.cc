@@ -112,7 +112,7 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
     case StepKind::call:
       push_return(step, operand);
       move_stack(-i32{word_});
-      return exit_to(branch_target(step), number);
+      return exit_to(branch_target(step), number, static_cast<i16>(-word_));
     case StepKind::ret: {
       const auto released = static_cast<i32>(word_ + (step.in.immediate & 0xffff));
       mov(sized(scratch1, word_), operand);

@@ -16,7 +16,7 @@ namespace doppel::translator {
 
 struct Statistics {
   std::array<u64, 4> departures{};        // by DepartureKind
-  std::map<x86::Mnemonic, u64> outlined;  // instructions of 64-bit code that the interpreter executed for translated code
+  std::map<x86::Mnemonic, u64> outlined;  // instructions that the interpreter executed for translated code
   u64 tlb_misses = 0;                     // probes that the TLB did not answer (and traps)
   u64 translated_blocks = 0, translated_bytes = 0;
   u64 interpreted_blocks = 0;

@@ -1,4 +1,4 @@
-// A vCPU that runs hot 64-bit code translated. Everything else is the interpreter's (engine/interpreter/interpreter_vcpu.h).
+// A vCPU that runs hot 64-bit and 32-bit code translated. Everything else is the interpreter's (engine/interpreter/interpreter_vcpu.h).
 #pragma once
 
 #include "engine/interpreter/interpreter_vcpu.h"

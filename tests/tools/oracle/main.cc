@@ -187,7 +187,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Compares an engine with the host CPU, instruction by instruction."};
   app.add_option("--cases", options.cases, "cases in all, spread evenly over the rows")->capture_default_str();
   app.add_option("--seed", options.seed, "of the random source; a run is repeatable")->capture_default_str();
-  app.add_option("--engine", options.engine, "interpreter, or translator: all of 64-bit code translated")
+  app.add_option("--engine", options.engine, "interpreter, or translator: all that it can is translated")
       ->capture_default_str();
   app.add_option("--row", options.row, "only this mnemonic, e.g. add");
   app.add_flag("--verbose", options.verbose, "every row, and up to 20 differences of each");
