@@ -76,9 +76,7 @@ void BlockWriter::load_at_entry(Unit unit, u32 back) {
 
 // R14 is the target, the flags are saved.
 void BlockWriter::lookup(unsigned first, i16 released) {
-  mov(reg::r15, reg::r14);
-  shr(reg::r15, page_shift);
-  xor_(reg::r15d, reg::r14d);
+  mov(reg::r15d, reg::r14d);
   and_(reg::r15d, native_jump_mask);
   shl(reg::r15d, 5);
   add(reg::r15, qword[reg::rsp + frame_.at(native().jumps)]);

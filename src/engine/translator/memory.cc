@@ -45,11 +45,21 @@ Xbyak::RegExp BlockWriter::expression(const Place& place, i32 displacement) {
   return exp + displacement;
 }
 
+// RORX, to another register.
+bool has_rotate() {
+  static const bool has = __builtin_cpu_supports("bmi2");
+  return has;
+}
+
 // R14: linear → host address of `bytes` bytes, or to `cold`.
 void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
   constexpr unsigned entry_shift = 5;
-  mov(reg::r15d, reg::r14d);
-  shr(reg::r15d, page_shift - entry_shift);
+  if (has_rotate()) {
+    rorx(reg::r15d, reg::r14d, page_shift - entry_shift);
+  } else {
+    mov(reg::r15d, reg::r14d);
+    shr(reg::r15d, page_shift - entry_shift);
+  }
   and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask << entry_shift));
   const auto tag = static_cast<int>(write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag));
   xor_(reg::r14, ptr[reg::r13 + reg::r15 + tag]);

@@ -56,7 +56,7 @@ u8 flat_segments(const Cpu& cpu) {
   return flat_ones;
 }
 
-unsigned jump_slot(u64 rip) { return static_cast<unsigned>((rip >> page_shift) ^ rip) & native_jump_mask; }
+unsigned jump_slot(u64 rip) { return static_cast<unsigned>(rip) & native_jump_mask; }
 
 Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted) {
   const Stubs stubs = emit_stubs(cache, cpu);
