@@ -38,6 +38,10 @@ class BlockImage {
   // An offset or size that is not a multiple of 512, or leaves the image: EINVAL. Writing a read-only image: EROFS.
   virtual void read(u64 offset, std::span<const iovec> buffers, Completion done) = 0;
   virtual void write(u64 offset, std::span<const iovec> buffers, Completion done) = 0;
+  // The same within the call, for small transfers, where that takes little: true, and it is done. False: read() or write()
+  // is to be asked; a write may have been done in part.
+  virtual bool read_at_once(u64 /*offset*/, std::span<const iovec> /*buffers*/) { return false; }
+  virtual bool write_at_once(u64 /*offset*/, std::span<const iovec> /*buffers*/) { return false; }
   virtual void flush(Completion done) = 0;
   // The contents do not matter any more; what is read there afterwards is zeroes or the old data.
   virtual void discard(u64 offset, u64 bytes, Completion done) = 0;

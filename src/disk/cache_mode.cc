@@ -33,6 +33,12 @@ class Passing : public BlockImage {
   void write(u64 offset, std::span<const iovec> buffers, Completion done) override {
     image_->write(offset, buffers, std::move(done));
   }
+  bool read_at_once(u64 offset, std::span<const iovec> buffers) override {
+    return image_->read_at_once(offset, buffers);
+  }
+  bool write_at_once(u64 offset, std::span<const iovec> buffers) override {
+    return image_->write_at_once(offset, buffers);
+  }
   void flush(Completion done) override { image_->flush(std::move(done)); }
   void discard(u64 offset, u64 bytes, Completion done) override { image_->discard(offset, bytes, std::move(done)); }
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override {
@@ -53,6 +59,7 @@ class WriteThrough final : public Passing {
   void write(u64 offset, std::span<const iovec> buffers, Completion done) override {
     image_->write(offset, buffers, then_flush(std::move(done)));
   }
+  bool write_at_once(u64, std::span<const iovec>) override { return false; }  // the flush waits for the medium
   void discard(u64 offset, u64 bytes, Completion done) override {
     image_->discard(offset, bytes, then_flush(std::move(done)));
   }

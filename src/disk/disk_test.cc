@@ -84,6 +84,47 @@ struct DiskTest : ::testing::TestWithParam<IoEngine::Kind> {
   static std::string sectors(unsigned count, char fill) { return std::string(count * 512u, fill); }
 };
 
+// Both formats; only what is allocated, whole pages, and modes in which a write does not wait for the medium.
+TEST_P(DiskTest, TransfersAtOnce) {
+  const bool possible = GetParam() != IoEngine::Kind::immediate;
+  const std::string raw = folder.file("raw", 1 * MiB), qcow2 = folder.path / "qcow2";
+  std::ofstream(qcow2, std::ios::binary) << *qcow2::new_image({.size_bytes = 1 * MiB});
+  const auto open_as = [&](const std::string& path, std::string_view format, CacheMode cache) {
+    auto image = open_disk({.path = path, .format = *parse_format(format), .cache = cache}, *engine);
+    EXPECT_TRUE(image) << image.error().message;
+    return std::move(*image);
+  };
+  const auto write_at_once = [](BlockImage& image, u64 offset, std::string data) {
+    const iovec buffer{data.data(), data.size()};
+    return image.write_at_once(offset, {&buffer, 1});
+  };
+  for (const auto& [path, format] : {std::pair{raw, "raw"}, {qcow2, "qcow2"}}) {
+    SCOPED_TRACE(format);
+    auto image = open_as(path, format, CacheMode::writeback);
+    if (path == qcow2) {  // there is no cluster yet
+      EXPECT_FALSE(write_at_once(*image, 64 * KiB, sectors(8, 'a')));
+    }
+    EXPECT_EQ(write(*image, 64 * KiB, sectors(16, 'a')), 0);
+    EXPECT_FALSE(write_at_once(*image, 64 * KiB, sectors(7, 'b')));
+    EXPECT_FALSE(write_at_once(*image, 1 * MiB, sectors(8, 'b')));
+    EXPECT_EQ(write_at_once(*image, 68 * KiB, sectors(8, 'b')), possible);
+    if (!possible) {
+      EXPECT_EQ(write(*image, 68 * KiB, sectors(8, 'b')), 0);
+    }
+    std::string data = sectors(16, '?');
+    const iovec buffer{data.data(), data.size()};
+    const bool got = image->read_at_once(64 * KiB, {&buffer, 1});  // a file system may have no RWF_NOWAIT
+    EXPECT_TRUE(possible || !got);
+    if (got) {
+      EXPECT_EQ(data, sectors(8, 'a') + sectors(8, 'b'));
+    }
+    EXPECT_EQ(read(*image, 64 * KiB, 8192), sectors(8, 'a') + sectors(8, 'b'));
+    EXPECT_EQ(finish([&](Completion done) { image->flush(std::move(done)); }), 0);
+    image.reset();
+    EXPECT_FALSE(write_at_once(*open_as(path, format, CacheMode::writethrough), 64 * KiB, sectors(8, 'c')));
+  }
+}
+
 TEST_P(DiskTest, ReadsWritesAndZeroes) {
   const std::string path = folder.file("disk", 1 * MiB);
   auto image = open(path);

@@ -43,6 +43,7 @@ class HostFile {
   int fd_for(u64 offset, std::span<const iovec> buffers) const {
     return direct_.choose(fd_.get(), offset, buffers, end_);
   }
+  bool is_cached(int fd) const { return fd == fd_.get(); }  // what fd_for() gave leads through the page cache
   Result<> use_direct(bool read_only) { return direct_.open(fd_.get(), path_, read_only); }
   u64 end() const { return end_; }
   // What was written reaches to here.

@@ -6,6 +6,7 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -48,6 +49,10 @@ class IoEngine {
   virtual std::string_view name() const = 0;
 
   void submit(IoRequest request);
+  // A transfer through the page cache within the call, on the caller's thread: true, and all of it is done. A read never
+  // waits for the medium. A write of whole pages does so rarely: after one that took long, they are refused for a while.
+  // False: submit() is the way; of a write, a part may have been done. `done` is not called.
+  virtual bool transfer_at_once(const IoRequest& request);
   // Completes with `error` (0: success) as a request does, without doing anything.
   void complete(int error, std::function<void(int error)> done);
   // Returns when nothing is under way and no completion is running. Not from a completion.
@@ -81,7 +86,10 @@ class IoEngine {
   EventLoop& loop_;
 
  private:
-  std::mutex mutex_;  // guards under_way_
+  bool write_at_once(const IoRequest& request);
+
+  std::atomic<i64> writes_wait_until_ = 0;  // of the steady clock, in nanoseconds: until then no write is done at once
+  std::mutex mutex_;                        // guards under_way_
   std::condition_variable idle_;
   u64 under_way_ = 0;  // submitted, and completion not yet returned
 };

@@ -81,6 +81,21 @@ void RawImage::write(u64 offset, std::span<const iovec> buffers, Completion done
                   .done = std::move(done)});
 }
 
+bool RawImage::read_at_once(u64 offset, std::span<const iovec> buffers) {
+  return transfer_at_once(IoRequest::Kind::read, offset, buffers);
+}
+
+bool RawImage::write_at_once(u64 offset, std::span<const iovec> buffers) {
+  return !read_only_ && transfer_at_once(IoRequest::Kind::write, offset, buffers);
+}
+
+// Direct transfers wait for the medium.
+bool RawImage::transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers) {
+  if (check_range(offset, total_bytes(buffers), size_bytes_) != 0) return false;
+  if (direct_.choose(fd_.get(), offset, buffers, size_bytes_) != fd_.get()) return false;
+  return engine_.transfer_at_once({.kind = kind, .fd = fd_.get(), .offset = offset, .buffers = buffers});
+}
+
 void RawImage::flush(Completion done) {
   if (read_only_) return engine_.complete(0, std::move(done));
   engine_.submit({.kind = IoRequest::Kind::sync_data, .fd = fd_.get(), .done = std::move(done)});

@@ -28,6 +28,8 @@ class RawImage final : public BlockImage {
 
   void read(u64 offset, std::span<const iovec> buffers, Completion done) override;
   void write(u64 offset, std::span<const iovec> buffers, Completion done) override;
+  bool read_at_once(u64 offset, std::span<const iovec> buffers) override;
+  bool write_at_once(u64 offset, std::span<const iovec> buffers) override;
   void flush(Completion done) override;
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
@@ -46,6 +48,7 @@ class RawImage final : public BlockImage {
   RawImage(std::string path, bool read_only, IoEngine& engine)
       : path_(std::move(path)), read_only_(read_only), engine_(engine) {}
 
+  bool transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers);
   void zero_by_writing(u64 offset, u64 bytes, Completion done);
 
   const std::string path_;

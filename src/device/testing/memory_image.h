@@ -20,6 +20,7 @@ class MemoryImage final : public disk::BlockImage {
   std::vector<u8> data;
   std::string log;  // "read 512+1024 flush …"
   int fail_with = 0;
+  bool at_once = false;  // transfers may end within the call
   std::deque<disk::Completion> waiting;
 
   // Completes the oldest `count` requests, and those that they submit meanwhile if they are among them.
@@ -43,6 +44,14 @@ class MemoryImage final : public disk::BlockImage {
     transfer("write", offset, buffers,
              [&](const iovec& buffer, u64 at) { std::memcpy(&data.at(at), buffer.iov_base, buffer.iov_len); });
     waiting.push_back(std::move(done));
+  }
+  bool read_at_once(u64 offset, std::span<const iovec> buffers) override {
+    if (at_once) read(offset, buffers, nullptr), waiting.pop_back();
+    return at_once;
+  }
+  bool write_at_once(u64 offset, std::span<const iovec> buffers) override {
+    if (at_once) write(offset, buffers, nullptr), waiting.pop_back();
+    return at_once;
   }
   void flush(disk::Completion done) override { note("flush ", std::move(done)); }
   void discard(u64 offset, u64 bytes, disk::Completion done) override {

@@ -38,6 +38,7 @@ constexpr u32 unmap_flag = 1;
 constexpr u32 max_ranges = 64;
 constexpr u32 max_range_sectors = 1u << 22;  // 2 GiB
 constexpr u64 id_bytes = 20;
+constexpr u64 at_once_bytes = u64{2} << 20;  // of the transfers that one notification lets a vCPU's thread do itself
 
 struct Header {
   u32 type;
@@ -122,6 +123,35 @@ u64 VirtioBlock::features() const {
 
 void VirtioBlock::work(unsigned index) {
   consume(index, [&](Virtqueue::Chain chain) { begin(index, std::move(chain)); });
+}
+
+void VirtioBlock::work_at_once(unsigned index) {
+  u64 bytes_left = at_once_bytes;
+  consume_while(index, [&](Virtqueue::Chain& chain) { return finish_at_once(index, chain, bytes_left); });
+}
+
+// A transfer whose data lies in the host's page cache. Whatever else the chain is, it is left as it was.
+bool VirtioBlock::finish_at_once(unsigned index, Virtqueue::Chain& chain, u64& bytes_left) {
+  Header header;
+  const u64 bytes = chain.readable_bytes + chain.writable_bytes;
+  if (bytes > bytes_left || chain.writable_bytes == 0 || chain.read(0, &header, sizeof header) != sizeof header)
+    return false;
+  if (header.type != type_in && header.type != type_out) return false;
+  Request request{.queue = index, .chain = std::move(chain)};
+  if (parse_transfer(request, header.sector, header.type == type_out) != status_pending || !transfer_at_once(request)) {
+    chain = std::move(request.chain);
+    return false;
+  }
+  bytes_left -= bytes;
+  complete(request, status_ok);
+  return true;
+}
+
+bool VirtioBlock::transfer_at_once(Request& request) {
+  if (request.operations.size() != 1) return false;  // a flush follows
+  const ImageOperation& operation = request.operations[0];
+  return operation.kind == ImageOperation::Kind::read ? image_->read_at_once(operation.offset, request.buffers)
+                                                      : image_->write_at_once(operation.offset, request.buffers);
 }
 
 void VirtioBlock::begin(unsigned index, Virtqueue::Chain chain) {

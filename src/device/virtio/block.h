@@ -33,6 +33,7 @@ class VirtioBlock final : public VirtioDevice {
   u64 features() const override;
   std::span<const u8> config() override { return config_; }
   void work(unsigned queue) override;
+  void work_at_once(unsigned queue) override;
   unsigned under_way() const override { return under_way_; }
   void drain() override { image_->drain(); }
   void device_state(state::Archive& archive) override { image_->state(archive); }
@@ -43,6 +44,8 @@ class VirtioBlock final : public VirtioDevice {
 
   void fill_config(const Options& options);
   void begin(unsigned queue, Virtqueue::Chain chain);
+  bool finish_at_once(unsigned queue, Virtqueue::Chain& chain, u64& bytes_left);
+  bool transfer_at_once(Request& request);
   u8 parse(Request& request) const;
   u8 parse_transfer(Request& request, u64 sector, bool write) const;
   u8 parse_ranges(Request& request, bool zeroes) const;

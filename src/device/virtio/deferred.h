@@ -1,4 +1,5 @@
-// When a device works on what the guest gave it. A notification on a vCPU thread only asks for the work; it runs
+// When a device works on what the guest gave it. A notification on a vCPU thread asks for the work (but for what
+// VirtioDevice::work_at_once() does there); it runs
 //   host clock          on the I/O thread's event loop, as soon as that gets to it; requests complete when the host is done
 //   instruction clock   on the machine's only thread, a fixed virtual time later; requests complete before it returns,
 //                       so that completions come at points that depend on the guest alone

@@ -122,7 +122,16 @@ void VirtioDevice::enable_queue(unsigned index) {
 }
 
 void VirtioDevice::notify(unsigned index) {
-  if (index < queues_.size()) request_work(index);
+  if (index < queues_.size() && !try_at_once(index)) request_work(index);
+}
+
+// Not while another thread is at work on the device: that would be waited for.
+bool VirtioDevice::try_at_once(unsigned index) {
+  if (synchronous()) return false;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock || !running() || !queues_[index].enabled()) return false;
+  work_at_once(index);
+  return true;
 }
 
 void VirtioDevice::request_work(unsigned index) {

@@ -77,7 +77,10 @@ class VirtioDevice : public Device {
   virtual u64 features() const = 0;          // of its own, beyond those of every device
   virtual std::span<const u8> config() = 0;  // little endian; beyond its end reads as zero
   virtual void config_written(u64 /*offset*/, unsigned /*bytes*/, u64 /*value*/) {}
-  virtual void work(unsigned queue) = 0;            // the driver made something available, or the device was resumed
+  virtual void work(unsigned queue) = 0;  // the driver made something available, or the device was resumed
+  // The same within the driver's notification, on its vCPU's thread: what takes no longer than a hand-over to another thread
+  // would. What is left is asked for with request_work().
+  virtual void work_at_once(unsigned queue) { request_work(queue); }
   virtual void after_work() {}                      // without the lock, on the thread that works
   virtual void stopped() {}                         // reset: forget everything that belongs to the driver
   virtual unsigned under_way() const { return 0; }  // requests that the host still works on
@@ -97,6 +100,9 @@ class VirtioDevice : public Device {
   // chains at a time: then others get their turn.
   template <class Handle>
   void consume(unsigned index, Handle handle);
+  // The same until handle(chain) returns false: that chain and those behind it are left to work(queue).
+  template <class Handle>
+  void consume_while(unsigned index, Handle handle);
   void push(unsigned queue, const Virtqueue::Chain& chain, u64 written) { queues_[queue].push(chain, written); }
   void interrupt_if_wanted(unsigned queue);
   void needs_reset(std::string_view reason);
@@ -108,6 +114,7 @@ class VirtioDevice : public Device {
 
  private:
   void work_on_queues();  // takes the lock
+  bool try_at_once(unsigned queue);
   void reset_locked();
   void finish_reset();
   bool check_queue(unsigned queue);  // true, or the device needs a reset now
@@ -131,6 +138,14 @@ class VirtioDevice : public Device {
 
 template <class Handle>
 void VirtioDevice::consume(unsigned index, Handle handle) {
+  consume_while(index, [&](Virtqueue::Chain& chain) {
+    handle(std::move(chain));
+    return true;
+  });
+}
+
+template <class Handle>
+void VirtioDevice::consume_while(unsigned index, Handle handle) {
   Virtqueue& ring = queues_[index];
   unsigned budget = ring.size();
   do {
@@ -139,7 +154,9 @@ void VirtioDevice::consume(unsigned index, Handle handle) {
       auto chain = ring.pop();
       if (!chain) break;
       --budget;
-      handle(std::move(*chain));
+      if (handle(*chain)) continue;
+      ring.unpop();
+      return request_work(index);
     }
     if (!check_queue(index) || !running()) return;
     if (budget == 0) return request_work(index);

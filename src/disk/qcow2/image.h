@@ -64,6 +64,8 @@ class Image final : public BlockImage {
   u32 preferred_bytes() const override { return 4096; }
   void read(u64 offset, std::span<const iovec> buffers, Completion done) override;
   void write(u64 offset, std::span<const iovec> buffers, Completion done) override;
+  bool read_at_once(u64 offset, std::span<const iovec> buffers) override;
+  bool write_at_once(u64 offset, std::span<const iovec> buffers) override;
   void flush(Completion done) override;
   void discard(u64 offset, u64 bytes, Completion done) override;
   void write_zeroes(u64 offset, u64 bytes, bool may_unmap, Completion done) override;
@@ -114,6 +116,14 @@ class Image final : public BlockImage {
   Task locate(u64 offset, u64 most, Run& run);
   Run run_in_page(const u8* page, u64 offset, u64 most) const;
   bool fast_run(u64 offset, u64 bytes, Run& run);
+  struct Direct {
+    IoRequest request;
+    u64 ticket = 0;
+    bool cached = true;  // through the host's page cache
+  };
+  std::optional<Direct> begin_direct(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers);
+  void end_direct(u64 ticket);
+  bool transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers);
   bool submit_directly(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers, Completion& done);
   Task read_task(u64 offset, std::span<const iovec> buffers);
   Task read_inside(u64 offset, std::span<const iovec> buffers);  // also beyond the disk's size, to the cluster's end

@@ -99,32 +99,52 @@ void Image::read(u64 offset, std::span<const iovec> buffers, Completion done) {
     strand_.submit([&] { request(read_task(offset, buffers), std::move(done)); });
 }
 
-// Without a task, if the request is to one run of data that lies ready. `done` is taken if so.
-bool Image::submit_directly(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers, Completion& done) {
+// A request to one run of data that lies ready, which needs no task; until end_direct() its clusters are not used anew.
+std::optional<Image::Direct> Image::begin_direct(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers) {
   Run run;
-  u64 ticket = 0;
-  int fd = -1;
-  {
-    const std::lock_guard lock(strand_.mutex());
-    const bool write = kind == IoRequest::Kind::write;
-    if (write && (!prepared_ || broken_)) return false;
-    if (!fast_run(offset, total_bytes(buffers), run)) return false;
-    if (write && (!run.in_place || touches_metadata(run))) return false;
-    ticket = under_way_.begin();
-    fd = data().fd_for(run.host, buffers);
-  }
-  strand_.engine().submit({.kind = kind,
-                           .fd = fd,
-                           .offset = run.host,
-                           .buffers = buffers,
-                           .done = [this, ticket, done = std::move(done)](int error) {
-                             {
-                               const std::lock_guard lock(strand_.mutex());
-                               under_way_.end(ticket);
-                             }
-                             done(error);
-                           }});
+  const std::lock_guard lock(strand_.mutex());
+  const bool write = kind == IoRequest::Kind::write;
+  if (write && (!prepared_ || broken_)) return std::nullopt;
+  if (!fast_run(offset, total_bytes(buffers), run)) return std::nullopt;
+  if (write && (!run.in_place || touches_metadata(run))) return std::nullopt;
+  const int fd = data().fd_for(run.host, buffers);
+  return Direct{.request = {.kind = kind, .fd = fd, .offset = run.host, .buffers = buffers},
+                .ticket = under_way_.begin(),
+                .cached = data().is_cached(fd)};
+}
+
+void Image::end_direct(u64 ticket) {
+  const std::lock_guard lock(strand_.mutex());
+  under_way_.end(ticket);
+}
+
+// `done` is taken if the request is submitted.
+bool Image::submit_directly(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers, Completion& done) {
+  auto direct = begin_direct(kind, offset, buffers);
+  if (!direct) return false;
+  direct->request.done = [this, ticket = direct->ticket, done = std::move(done)](int error) {
+    end_direct(ticket);
+    done(error);
+  };
+  strand_.engine().submit(std::move(direct->request));
   return true;
+}
+
+bool Image::transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers) {
+  if (check_request(offset, total_bytes(buffers), kind == IoRequest::Kind::write) != 0) return false;
+  const auto direct = begin_direct(kind, offset, buffers);
+  if (!direct) return false;
+  const bool done = direct->cached && strand_.engine().transfer_at_once(direct->request);
+  end_direct(direct->ticket);
+  return done;
+}
+
+bool Image::read_at_once(u64 offset, std::span<const iovec> buffers) {
+  return transfer_at_once(IoRequest::Kind::read, offset, buffers);
+}
+
+bool Image::write_at_once(u64 offset, std::span<const iovec> buffers) {
+  return transfer_at_once(IoRequest::Kind::write, offset, buffers);
 }
 
 Task Image::read_task(u64 offset, std::span<const iovec> buffers) {

@@ -28,6 +28,11 @@ class RecordingEngine final : public disk::IoEngine {
 
   explicit RecordingEngine(EventLoop& loop) : IoEngine(loop) {}
   std::string_view name() const override { return "recording"; }
+  bool transfer_at_once(const disk::IoRequest& request) override {
+    if (fail_one_in != 0) return false;
+    record(request);
+    return IoEngine::transfer_at_once(request);
+  }
   std::vector<Event> events;
   unsigned fail_one_in = 0;  // 0: none fails
 
