@@ -20,7 +20,8 @@ class MemoryImage final : public disk::BlockImage {
   std::vector<u8> data;
   std::string log;  // "read 512+1024 flush …"
   int fail_with = 0;
-  bool at_once = false;  // transfers may end within the call
+  bool at_once = false;        // transfers may end within the call
+  bool at_once_fails = false;  // behind the first buffer
   std::deque<disk::Completion> waiting;
 
   // Completes the oldest `count` requests, and those that they submit meanwhile if they are among them.
@@ -46,8 +47,8 @@ class MemoryImage final : public disk::BlockImage {
     waiting.push_back(std::move(done));
   }
   bool read_at_once(u64 offset, std::span<const iovec> buffers) override {
-    if (at_once) read(offset, buffers, nullptr), waiting.pop_back();
-    return at_once;
+    if (at_once) read(offset, at_once_fails ? buffers.first(1) : buffers, nullptr), waiting.pop_back();
+    return at_once && !at_once_fails;
   }
   bool write_at_once(u64 offset, std::span<const iovec> buffers) override {
     if (at_once) write(offset, buffers, nullptr), waiting.pop_back();

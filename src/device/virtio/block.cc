@@ -140,6 +140,8 @@ bool VirtioBlock::finish_at_once(unsigned index, Virtqueue::Chain& chain, u64& b
   Request request{.queue = index, .chain = std::move(chain)};
   if (parse_transfer(request, header.sector, header.type == type_out) != status_pending || !transfer_at_once(request)) {
     chain = std::move(request.chain);
+    if (header.type == type_in)
+      queue(index).note_written(chain, chain.writable_bytes);  // part of it may have been read
     return false;
   }
   bytes_left -= bytes;

@@ -223,6 +223,19 @@ TEST_F(BlockTest, TransfersAtOnce) {
   image->drain();
   EXPECT_EQ(driver.all_used(0), "3:1 6:513 ");
 
+  // What was read before it failed is in memory, where code may be.
+  constexpr u64 page = payload >> 12;
+  machine.memory->mark_code(page, 0, 4095);
+  const u32 generation = machine.memory->code_generations()[page].load();
+  image->at_once_fails = true;
+  add(0);
+  driver.kick(0);
+  EXPECT_NE(machine.memory->code_generations()[page].load(), generation);
+  machine.settle();
+  image->drain();
+  EXPECT_EQ(driver.all_used(0), "0:513 ");
+  image->at_once_fails = false;
+
   machine.function->pause();
   add(0);
   driver.kick(0);

@@ -26,7 +26,7 @@ enum class DepartureKind : u8 {
   poll,    // something is wanted of the vCPU; operation `first` is next
 };
 
-constexpr u32 native_jump_mask = 32767;  // entries of the jump cache - 1
+constexpr u32 native_jump_mask = 16383;  // entries of the jump cache - 1
 
 constexpr u16 no_operation = 0xffff;
 
