@@ -104,14 +104,14 @@ void BlockWriter::forget_recipe(u32 written) {
   flags_.recipe = -1;
 }
 
-// Before a step that is not outlined changes registers and flags. `may_fault`: the flags before it could be looked at.
+// Before a step that is not outlined changes registers and flags. `may_fault`: the flags before it could be looked at; DIV, which may,
+// leaves them undefined, and so perhaps as they were.
 void BlockWriter::before(const Step& step, u32 written, bool may_fault) {
-  const bool overwrites = overwrites_flags(step);
-  if (overwrites && !may_fault) {
+  if (overwrites_flags(step) && !may_fault) {
     flags_ = {.in_eflags = true};
     return;
   }
-  if (step.enc.flags_read != 0 || (step.enc.flags_written != 0 && !overwrites)) ensure_eflags();
+  if (step.enc.flags_read != 0 || step.enc.flags_written != 0) ensure_eflags();
   forget_recipe(written);
 }
 

@@ -405,6 +405,14 @@ TEST(Translator, DisplacementsReachTwoGibibytes) {
     EXPECT_EQ(outcome(hex, translator(false)), outcome(hex, make_interpreter())) << hex;
 }
 
+// DIV leaves the status flags undefined, and so perhaps as they were: they must be there.
+TEST(Translator, FlagsBeforeDivision) {
+  const char*
+      hex = "b807000000 31d2 b903000000 39c1 eb00 8903 f7f1 9c 58 f4";  // CMP ECX, EAX; JMP; MOV [RBX], EAX; DIV ECX; PUSHFQ
+  for (const bool repeatable : {false, true})
+    EXPECT_EQ(outcome_of(hex, translator(repeatable), 100'000), outcome_of(hex, make_interpreter(), 100'000));
+}
+
 // In 32-bit code a segment that was flat when a block was translated need not be so when the next instruction uses it.
 TEST(Translator, SegmentsStopBeingFlat) {
   const auto outcome = [](std::string_view hex, Mode mode, u16 selector, std::unique_ptr<Engine> engine) {
