@@ -149,9 +149,7 @@ void BlockWriter::check_segments() {
   movzx(reg::r15d, byte[reg::rsp + frame_.at(native().flat_segments)]);
   not_(reg::r15d);
   test(reg::r15d, u32{segments_});
-  Cold& cold = add_cold(DepartureKind::poll, 0);
-  cold.departure.charged = 0;
-  cold.jumps.push_back(jump_if(0x85));
+  add_cold(DepartureKind::poll, 0).jumps.push_back(jump_if(0x85));
 }
 
 void BlockWriter::check_unit(Unit unit) {
@@ -161,7 +159,6 @@ void BlockWriter::check_unit(Unit unit) {
     test(byte[reg::rsp + frame_.at(native().vectors_loaded)], vectors_ == 3 ? 2 : 1);
   Cold& cold = add_cold(DepartureKind::poll, 0);
   cold.load = unit;
-  cold.departure.charged = 0;
   cold.jumps.push_back(jump_if(0x84));
   cold.rejoin = static_cast<u32>(getSize());
 }

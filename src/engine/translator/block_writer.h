@@ -89,6 +89,7 @@ class BlockWriter : CodeWriter {
   Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
   void probe(u64 bytes, bool write, Cold& cold);
+  void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
   void push_return(const Step& step, const Xbyak::Address& to);
   void move_stack(i32 by);

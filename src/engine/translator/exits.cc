@@ -153,10 +153,9 @@ unsigned BlockWriter::call_indirect(unsigned at) {
     colds_[cold].jumps.push_back(jump_if(0x85));
   }
   mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
-  load_effective(scratch1, reg::r12 - word_);
-  probe(static_cast<u64>(word_), true, colds_[cold]);
+  probe_push(colds_[cold]);
   push_return(step, word_at(reg::r14));
-  load_effective(guest_rsp_host, reg::r12 - word_);
+  move_stack(-word_);
   mov(reg::r14, qword[reg::rsp + frame_.at(native().target)]);
   ended_ = true;
   lookup(at, static_cast<i16>(-word_));

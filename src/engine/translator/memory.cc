@@ -172,6 +172,12 @@ void BlockWriter::load_operand(const Step& step, std::size_t cold) {
   mov(sized(scratch1, word_), word_at(reg::r14));
 }
 
+// R14 = the host address of what is pushed next.
+void BlockWriter::probe_push(Cold& cold) {
+  load_effective(scratch1, reg::r12 - word_);
+  probe(static_cast<u64>(word_), true, cold);
+}
+
 // PUSH of memory or of the flags: with a probe of the stack for itself.
 unsigned BlockWriter::push_directly(unsigned at) {
   const Step& step = steps_[at];
@@ -184,12 +190,11 @@ unsigned BlockWriter::push_directly(unsigned at) {
     load_operand(step, cold);
     mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
   }
-  load_effective(scratch1, reg::r12 - word_);
-  probe(static_cast<u64>(word_), true, colds_[cold]);
+  probe_push(colds_[cold]);
   mov(reg::r15, qword[reg::rsp + (memory ? frame_.at(native().target) : frame_.at(cpu_.other_flags))]);
   mov(word_at(reg::r14), sized(scratch2, word_));
   if (!memory) add_saved_flags();
-  load_effective(guest_rsp_host, reg::r12 - word_);
+  move_stack(-word_);
   rejoin(colds_[cold]);
   return at + 1;
 }

@@ -106,10 +106,14 @@ bool is_shift(Mnemonic name) {
 }
 bool is_rotate(Mnemonic name) { return name == M(ROL) || name == M(ROR) || name == M(RCL) || name == M(RCR); }
 
+// The operand's address is formed as translated code does it; 32-bit CS need not be readable.
+bool is_plain(const Step& step) {
+  const MemoryOperand& memory = step.in.memory;
+  return memory.address_bytes == step.word && (step.word == 8 || memory.segment != cs);
+}
+
 bool memory_allowed(const Step& step) {
-  if (step.word == 4 && step.in.memory.segment == cs && step.has_memory()) return false;  // it need not be readable
-  return !step.has_memory() ||
-         (step.in.memory.address_bytes == step.word && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
+  return !step.has_memory() || (is_plain(step) && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
 }
 
 StepKind kind_of_copy(Step& step) {
@@ -207,8 +211,7 @@ StepKind kind_of(Step& step) {
                    (in.opcode == 0xff && ((in.modrm >> 3 & 7) == 3 || (in.modrm >> 3 & 7) == 5));
   if (nothing()[in.mnemonic]) return StepKind::nothing;
   if (branches()[in.mnemonic]) return in.operand_bytes == step.word ? StepKind::branch : StepKind::outline;
-  const bool plain_memory = step.enc.rm.kind != FieldKind::memory ||
-                            (in.memory.address_bytes == step.word && (step.word == 8 || in.memory.segment != cs));
+  const bool plain_memory = step.enc.rm.kind != FieldKind::memory || is_plain(step);
   const bool plain_stack = in.stack_bytes == step.word && in.operand_bytes == step.word;
   switch (in.mnemonic) {
     case M(LEA): return plain_memory && in.operand_bytes >= 4 ? StepKind::lea : StepKind::outline;

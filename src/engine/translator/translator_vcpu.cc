@@ -52,7 +52,7 @@ bool translatable(const Cpu& cpu) {
 u8 flat_segments(const Cpu& cpu) {
   u8 flat_ones = 0;
   for (const x86::Segment segment : {x86::fs, x86::gs})
-    if (cpu.long64 || flat_data(cpu.s.segments[segment])) flat_ones |= static_cast<u8>(1 << segment);
+    if (flat_data(cpu.s.segments[segment])) flat_ones |= static_cast<u8>(1 << segment);
   return flat_ones;
 }
 
@@ -182,8 +182,8 @@ void TranslatorVcpu::step() {
 
 // Whether the units of the host that it needs can hold the guest's state.
 bool TranslatorVcpu::units_allowed(const NativeBlock& block) const {
-  return translatable(cpu_) && (block.vectors & ~vectors_allowed(cpu_)) == 0 && (!block.x87 || x87_allowed(cpu_)) &&
-         (block.segments & ~flat_segments(cpu_)) == 0;
+  return translatable(cpu_) && (!block.vectors || (block.vectors & ~vectors_allowed(cpu_)) == 0) &&
+         (!block.x87 || x87_allowed(cpu_)) && (!block.segments || (block.segments & ~flat_segments(cpu_)) == 0);
 }
 
 bool TranslatorVcpu::may_run(u32 native) const {
@@ -227,7 +227,7 @@ u32 TranslatorVcpu::enter(u32 offset) {
   interpreter::NativeState& native = cpu_.native;
   native.saved_flags = save_format(cpu_.flags);
   native.vectors_allowed = vectors_allowed(cpu_);
-  native.flat_segments = flat_segments(cpu_);
+  if (!cpu_.long64) native.flat_segments = flat_segments(cpu_);
   if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
   native.resume = translations_.cache.address(offset);
   const auto stub = reinterpret_cast<u32 (*)(Cpu*)>(translations_.cache.address(translations_.stubs.enter));
