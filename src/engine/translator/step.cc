@@ -116,6 +116,10 @@ bool memory_allowed(const Step& step) {
   return !step.has_memory() || (is_plain(step) && step.enc.memory_bytes != 0 && step.enc.memory_bytes <= 64);
 }
 
+bool converts_to_mmx(Mnemonic name) {
+  return name == M(CVTPS2PI) || name == M(CVTTPS2PI) || name == M(CVTPD2PI) || name == M(CVTTPD2PI);
+}
+
 StepKind kind_of_copy(Step& step) {
   const Mnemonic name = step.in.mnemonic;
   const Encoding& enc = step.enc;
@@ -129,7 +133,11 @@ StepKind kind_of_copy(Step& step) {
     step.traps = step.has_memory();  // alignment
     return StepKind::copy;
   }
-  if (enc.fpu) return x87_outlined()[name] ? StepKind::outline : StepKind::copy;
+  if (enc.fpu) {
+    if (converts_to_mmx(name)) step.enc.vector = true;         // MXCSR, though a memory operand names no XMM register
+    step.traps = step.has_memory() && enc.memory_bytes == 16;  // CVTPD2PI and CVTTPD2PI, alignment
+    return x87_outlined()[name] ? StepKind::outline : StepKind::copy;
+  }
   if (!copied()[name] || !general_operands_only(step.in) || enc.vector) return StepKind::outline;
   if (is_bit_string(step)) return StepKind::outline;
   step.shift_by_cl = (is_shift(name) || is_rotate(name)) && (enc.hidden_gprs & 1u << rcx);
