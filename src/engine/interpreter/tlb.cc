@@ -1,6 +1,8 @@
 #include "engine/interpreter/tlb.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <new>
 
 #include "base/bits.h"
 
@@ -25,17 +27,20 @@ bool remembered(const std::vector<u64>& frames, u64 frame) {
   return std::binary_search(frames.begin(), frames.end(), frame);
 }
 
-void invalidate_all(TlbEntry* entries) {
-  for (u64 slot = 0; slot < Tlb::entries; ++slot)
-    entries[slot].read_tag = entries[slot].write_tag = Tlb::invalid_tag(slot);
-}
-
 }  // namespace
 
-Tlb::Set::Set() { empty(); }
+Tlb::OwnedSet Tlb::make_set() {
+  auto* set = static_cast<Set*>(std::calloc(1, sizeof(Set)));
+  if (!set) throw std::bad_alloc();
+  set->invalidate(0);
+  return OwnedSet(set);
+}
+
+void Tlb::Release::operator()(Set* set) const { std::free(set); }
 
 void Tlb::Set::empty() {
-  invalidate_all(entries);
+  for (u64 slot = 0; slot < Tlb::entries; ++slot)
+    if (entries[slot].host) entries[slot].host = 0, invalidate(slot);  // memory that was never used stays that
   noted = 0;
 }
 
@@ -45,22 +50,18 @@ void Tlb::Set::drop_noted() {
   noted = 0;
 }
 
-Tlb::Tlb() : guarded_(std::make_unique<Set>()) {
+Tlb::Tlb() : guarded_(make_set()) {
   for (Space& space : spaces_) {
-    space.supervisor = std::make_unique<Set>();
-    space.user = std::make_unique<Set>();
+    space.supervisor = make_set();
+    space.user = make_set();
   }
   current_ = &spaces_[0];
   start(*current_, 0);
 }
 
 TlbEntry* Tlb::blind_table() {
-  static const auto table = [] {
-    auto made = std::make_unique<TlbEntry[]>(entries);
-    invalidate_all(made.get());
-    return made;
-  }();
-  return table.get();
+  static const OwnedSet set = make_set();
+  return set->entries;
 }
 
 u64 Tlb::fresh_id() {

@@ -4,7 +4,8 @@
 // An entry's two tags say for which linear page reading and writing need no further check:
 //   offset = linear ^ tag; a hit if offset <= 4096 - bytes; the host address is then host + offset
 // so that one comparison finds another page, an access that leaves the page, and an empty entry. A tag that is not valid differs from
-// every linear page of its slot (invalid_tag), canonical or not.
+// every linear page of its slot (invalid_tag), canonical or not; but for slot 0 it is 0, so that memory of zeroes is an empty table and
+// a table takes only the memory that its entries need.
 //
 // Address spaces are told apart by PCID (SDM vol. 3 §4.10): a CR3 write that keeps a PCID's translations finds its tables filled.
 // The table of a supervisor with SMAP in force holds no user page: all spaces share it, and what is not global in it goes with the space.
@@ -40,11 +41,12 @@ struct TlbFill {
 
 class Tlb {
  public:
-  static constexpr u64 entries = 4096;
+  static constexpr u64 entries = 16384;
   static constexpr u64 mask = entries - 1;
+  static constexpr u64 page_mask = 0xfff;
 
   static constexpr u64 slot_of(u64 linear) { return (linear >> 12) & mask; }
-  static constexpr u64 invalid_tag(u64 slot) { return ~(slot << 12); }
+  static constexpr u64 invalid_tag(u64 slot) { return slot == 0 ? ~u64{0} : 0; }
 
   Tlb();
 
@@ -58,7 +60,7 @@ class Tlb {
   u8* find_code(TlbTable which, u64 linear) {
     Set& from = set(which);
     const u64 slot = slot_of(linear), offset = linear ^ from.entries[slot].read_tag;
-    if (offset > mask || !from.executable[slot]) return nullptr;
+    if (offset > page_mask || !from.executable[slot]) return nullptr;
     return reinterpret_cast<u8*>(from.entries[slot].host + offset);
   }
   void fill(TlbTable which, u64 linear, const TlbFill& page);
@@ -66,7 +68,7 @@ class Tlb {
   bool is_global(TlbTable which, u64 linear) {
     Set& from = set(which);
     const u64 slot = slot_of(linear);
-    return (linear ^ from.entries[slot].read_tag) <= mask && from.global[slot];
+    return (linear ^ from.entries[slot].read_tag) <= page_mask && from.global[slot];
   }
 
   // Names the current translations of code: it changes with the address space and when the space is emptied by a switch. It is never 0.
@@ -85,8 +87,7 @@ class Tlb {
  private:
   // One table. `filled` lists the slots to empty, so that an address space that touched little is dropped cheaply.
   struct Set {
-    static constexpr unsigned listed = 512;
-    Set();
+    static constexpr unsigned listed = 1024;
     void empty();       // all of it
     void drop_noted();  // what was noted since the last time
     void note(u64 slot) {
@@ -99,10 +100,16 @@ class Tlb {
     bool executable[Tlb::entries];
     bool global[Tlb::entries];
     u16 filled[listed];
-    unsigned noted = 0;  // above `listed`: more than fit
+    unsigned noted;  // above `listed`: more than fit
   };
+  struct Release {
+    void operator()(Set* set) const;
+  };
+  using OwnedSet = std::unique_ptr<Set, Release>;
+  static OwnedSet make_set();
+
   struct Space {
-    std::unique_ptr<Set> supervisor, user;
+    OwnedSet supervisor, user;
     u16 pcid = 0;
     bool known = false;  // holds translations of `pcid`
     u64 id = 0;
@@ -118,7 +125,7 @@ class Tlb {
   void start(Space& space, u16 pcid);
   u64 fresh_id();
 
-  std::unique_ptr<Set> guarded_;  // supervisor_smap; only what is not global is noted
+  OwnedSet guarded_;  // supervisor_smap; only what is not global is noted
   std::array<Space, space_count> spaces_;
   Space* current_;
   u64 next_id_ = 1;
