@@ -16,7 +16,7 @@ class RunCommand {
 
   CLI::App* command_;
   MachineOptions machine_;
-  std::string log_, trace_, serial_ = "stdio", load_, translation_cache_ = "64M";
+  std::string log_, trace_, serial_ = "stdio", load_, translation_cache_ = "256M";
   std::vector<std::string> save_at_;
   bool no_reboot_ = false, print_state_hash_ = false, stats_ = false, verify_ = false, perf_map_ = false;
 };

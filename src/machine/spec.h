@@ -29,9 +29,9 @@ struct TraceSpec {
 
 // How the engine works; no part of the machine.
 struct EngineSettings {
-  bool verify = false;                          // the translator against the interpreter; instruction clock only
-  u64 translation_cache_bytes = u64{64} << 20;  // of all vCPUs together
-  bool profile = false;                         // count what translated code executes, for statistics
+  bool verify = false;                           // the translator against the interpreter; instruction clock only
+  u64 translation_cache_bytes = u64{256} << 20;  // of all vCPUs together
+  bool profile = false;                          // count what translated code executes, for statistics
   bool perf_map = false;
 };
 

@@ -225,6 +225,18 @@ Block* some_operations(const Block& whole, unsigned first, unsigned count, Scrat
   return block;
 }
 
+Block* find_known_block(Cpu& cpu) {
+  const u64 linear = linear_of_code(cpu);
+  CodeBytes code;
+  if (!fetch_page(cpu, linear, code) || !code.host) return nullptr;
+  cpu.note_code_page(linear, current_table(cpu));
+  Block* block = cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode);
+  bool fault = false;
+  if (!block || !block->valid()) return nullptr;
+  if (block->crossing && !second_page_holds(cpu, linear, code, *block, fault)) return nullptr;
+  return within_code_limit(cpu, *block) ? block : nullptr;
+}
+
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
   const u64 linear = linear_of_code(cpu);
   if (cpu.long64 ? !is_canonical(linear) : cpu.rip > cpu.s.segments[cs].limit) {

@@ -19,4 +19,7 @@ Block* some_operations(const Block& whole, unsigned first, unsigned count, Scrat
 // and code outside of RAM, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch);
 
+// The same, but only what has been decoded; nullptr says nothing about faults.
+Block* find_known_block(Cpu& cpu);
+
 }  // namespace doppel::interpreter

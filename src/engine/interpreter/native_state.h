@@ -23,6 +23,7 @@ struct NativeState {
   u64 resume = 0;          // host address to enter at
   u64 host_stack = 0;      // the caller's stack while translated code runs
   u64 target = 0;          // of a branch that the jump cache did not know
+  u32 departure = 0;       // its own, while a helper looks for it
   u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written

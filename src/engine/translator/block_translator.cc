@@ -1,7 +1,9 @@
 #include "engine/translator/block_translator.h"
 
 #include <algorithm>
+#include <span>
 
+#include "base/bits.h"
 #include "base/check.h"
 #include "engine/translator/block_writer.h"
 #include "isa/x86/decoder.h"
@@ -11,28 +13,85 @@ namespace doppel::translator {
 using namespace x86;
 namespace reg = Xbyak::util;
 
-BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, interpreter::Block* block)
+Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted, const Helpers& helpers) {
+  const Stubs stubs = emit_stubs(cache, cpu, helpers);
+  const u64 cold_begin = align_down(cache.bytes() * 3 / 5, u64{4096});
+  return {.cache = std::move(cache),
+          .stubs = stubs,
+          .hot = stubs.end,
+          .cold = cold_begin,
+          .cold_begin = cold_begin,
+          .counted = counted,
+          .blocks = {{}},
+          .departures = {{}},
+          .refills = {},
+          .traps = {},
+          .entered = {}};
+}
+
+bool Translations::room() const {
+  return hot + largest_hot <= cold_begin && cold + largest_cold <= cache.bytes() &&
+         bytes() + largest_hot + largest_cold <= cache.bytes();
+}
+
+void Translations::drop() {
+  entered.clear();
+  hot = stubs.end;
+  cold = cold_begin;
+  blocks.resize(1);
+  departures.resize(1);
+  refills.clear();
+  traps.clear();
+}
+
+BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, u32 index)
     : CodeWriter(cpu, to.cache.bytes(), to.cache.writable()),
       to_(to),
-      block_(*block),
-      page_offset_(static_cast<i32>(block->physical & (page_bytes - 1))),
-      word_(block->mode == CodeMode::long64 ? 8 : 4),
-      index_(static_cast<u32>(to.blocks.size())) {
-  to.blocks.push_back({.block = block});
-  setSize(to.used);
+      block_(*to.blocks[index].block),
+      page_offset_(static_cast<i32>(block_.physical & (page_bytes - 1))),
+      word_(block_.mode == CodeMode::long64 ? 8 : 4),
+      index_(index) {
+  setSize(to.hot);
   decode();
 }
 
-u32 BlockWriter::write() {
+void BlockWriter::write() {
   align(16);
   entry();
   unsigned at = 0;
   while (at < steps_.size()) at = emit_steps(at);
   if (!ended_) exit_to(page_offset_ + block_.length, interpreter_takes_over);
   if (block_.crossing) guarded_entry();
+  finish();
+}
+
+// What is cold, and the ends of both.
+void BlockWriter::finish() {
+  CHECK(getSize() - to_.hot <= largest_hot);
+  to_.hot = getSize();
+  setSize(to_.cold);
   for (std::size_t i = 0; i < colds_.size(); ++i) emit_cold(colds_[i]);
-  to_.used = getSize();
-  return index_;
+  CHECK(getSize() - to_.cold <= largest_cold);
+  to_.cold = getSize();
+}
+
+// In the place of a departure, where the flags are saved and the instructions charged.
+void BlockWriter::write_narrowly(u32 departure) {
+  const Departure site = to_.departures[departure];
+  to_.departures[departure].narrowed = true;
+  narrow_ = true;
+  flags_ = {.saved = true};
+  segment_end_ = static_cast<unsigned>(site.first + site.charged);
+  const auto here = static_cast<u32>(getSize());
+  unsigned at = site.first;
+  while (at < site.first + site.count) at = emit_steps(at);
+  if (!ended_) {
+    ensure_saved();
+    if (site.flags_after) restore_flags();
+    jump_to(site.rejoin);
+  }
+  patch_to(site.patch, here);
+  finish();
 }
 
 // A displacement counts from the end of the instruction, and from the page's beginning in translated code.
@@ -216,7 +275,7 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     return emit_register_step(at);
   }
   if (!expressible(step)) return outline(at);
-  return emit_group(find_group(steps_, at, page_offset_));
+  return emit_group(find_group(std::span(steps_).first(narrow_ ? at + 1 : steps_.size()), at, page_offset_));
 }
 
 // With all that follow it and are left to the interpreter, too.
@@ -364,7 +423,14 @@ unsigned BlockWriter::privileged(unsigned at) {
 }
 
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block) {
-  return BlockWriter(cpu, to, block).write();
+  const auto index = static_cast<u32>(to.blocks.size());
+  to.blocks.push_back({.block = block});
+  BlockWriter(cpu, to, index).write();
+  return index;
+}
+
+void translate_narrowly(const Cpu& cpu, Translations& to, u32 departure) {
+  BlockWriter(cpu, to, to.departures[departure].block).write_narrowly(departure);
 }
 
 }  // namespace doppel::translator

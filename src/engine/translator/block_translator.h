@@ -23,10 +23,12 @@ namespace doppel::translator {
 struct Translations {
   CodeCache cache;
   Stubs stubs;
-  u64 used;
-  bool counted;                        // blocks are only entered when the budget has room for all of their instructions
-  std::vector<NativeBlock> blocks;     // [0] is none
-  std::vector<Departure> departures;   // [0] is none
+  u64 hot, cold;  // where the next block goes, and what it seldom needs: apart, so that what runs lies close together
+  u64 cold_begin;
+  bool counted;                       // blocks are only entered when the budget has room for all of their instructions
+  std::vector<NativeBlock> blocks;    // [0] is none
+  std::vector<Departure> departures;  // [0] is none
+  std::vector<Refill> refills;
   std::unordered_map<u32, u32> traps;  // host instruction that may fault → where the guest's state is put right
   bool profiled = false;               // blocks count in `entered` how often they are entered
   std::deque<u64> entered;             // by NativeBlock
@@ -34,15 +36,22 @@ struct Translations {
   // Of the host: code, and what is known of it.
   u64 bytes() const {
     constexpr u64 bytes_of_trap = 48;
-    return used + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
-           traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
+    return hot + (cold - cold_begin) + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
+           refills.size() * sizeof(Refill) + traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
   }
+  bool room() const;  // for one translation
+  void drop();        // all but the stubs
 };
 
-constexpr u64 largest_translation = u64{64} << 10;  // bytes, of one block with all its departures
+constexpr u64 largest_hot = u64{24} << 10, largest_cold = u64{40} << 10;  // bytes, of one block
 
-// Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room for
-// `largest_translation`.
+// No translations yet, in `cache`.
+Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted, const Helpers& helpers);
+
+// Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room.
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);
+
+// Translates the group of accesses at a site once more, with a probe for each, and puts that in the place of the departure.
+void translate_narrowly(const Cpu& cpu, Translations& to, u32 departure);
 
 }  // namespace doppel::translator

@@ -19,10 +19,16 @@ struct Cold {
   Unit load = Unit::none;  // a unit that is not loaded, but may be
   std::vector<u32> jumps;  // offsets of 32-bit displacements that come here
   std::vector<u32> traps;  // host instructions that come here by a fault
+  struct Probe {           // misses by a jump, and can be tried again
+    u32 jump;
+    Refill refill;
+  };
+  std::vector<Probe> probes;
   FlagState before;
   bool lookup_inline = false;  // goes to a target in another page
   i64 target = 0;
   Departure departure;
+  bool refills = true;
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
   FlagState after;
@@ -30,9 +36,10 @@ struct Cold {
 
 class BlockWriter : CodeWriter {
  public:
-  BlockWriter(const Cpu& cpu, Translations& to, interpreter::Block* block);
+  BlockWriter(const Cpu& cpu, Translations& to, u32 index);
 
-  u32 write();  // the translation's index
+  void write();
+  void write_narrowly(u32 departure);
 
  private:
   // What the block does first with the flags it finds.
@@ -48,6 +55,7 @@ class BlockWriter : CodeWriter {
   i64 branch_target(const Step& step) const { return after(step) + static_cast<i64>(step.in.immediate); }
   Wants wants() const;
   void entry();
+  void finish();
   void count_entry();
   void guarded_entry();
   void check_budget();
@@ -82,12 +90,14 @@ class BlockWriter : CodeWriter {
   void repeat_sum(const Step& step, bool sum);
 
   // Memory (memory.cc).
+  bool traps_before_write(const Group& group) const;
   unsigned emit_group(const Group& group);
   void emit_access(unsigned number, i32 at);
   void address(const Place& place, i64 displacement);
   void load_effective(unsigned to, const Xbyak::RegExp& from);
   Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
+  static int probe_tag(bool write);
   void probe(u64 bytes, bool write, Cold& cold);
   void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
@@ -102,6 +112,7 @@ class BlockWriter : CodeWriter {
   Cold& add_site(unsigned first, unsigned count);
   void rejoin(Cold& cold);
   void emit_cold(const Cold& cold);
+  void emit_refills(const Cold& cold);
   u32 add_departure(const Departure& departure);
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
@@ -132,6 +143,7 @@ class BlockWriter : CodeWriter {
   bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;
   bool in_group_ = false;
+  bool narrow_ = false;  // each access has its own probe
   bool ended_ = false;
 };
 

@@ -4,7 +4,6 @@
 namespace doppel::translator {
 
 using namespace x86;
-using interpreter::NativeJump;
 namespace reg = Xbyak::util;
 
 Cold& BlockWriter::add_cold(DepartureKind kind, unsigned first) {
@@ -27,7 +26,22 @@ void BlockWriter::rejoin(Cold& cold) {
   cold.after = flags_;
 }
 
+// Ahead of the departure: R14 is the linear address once more.
+void BlockWriter::emit_refills(const Cold& cold) {
+  const auto first = static_cast<u32>(to_.refills.size());
+  for (const Cold::Probe& probe : cold.probes) {
+    patch_to(probe.jump, getSize());
+    xor_(reg::r14, ptr[reg::r13 + reg::r15 + probe_tag(probe.refill.write)]);
+    mov(reg::r15d, static_cast<u32>(to_.refills.size()));
+    to_.refills.push_back(probe.refill);
+    jump_to(to_.stubs.refill);
+  }
+  for (std::size_t i = first; i < to_.refills.size(); ++i) to_.refills[i].miss = static_cast<u32>(getSize());
+}
+
 void BlockWriter::emit_cold(const Cold& cold) {
+  const std::size_t refills = to_.refills.size();
+  emit_refills(cold);
   const auto here = static_cast<u32>(getSize());
   for (u32 jump : cold.jumps) patch_to(jump, here);
   for (u32 trap : cold.traps) to_.traps[trap] = here;
@@ -36,10 +50,17 @@ void BlockWriter::emit_cold(const Cold& cold) {
   ensure_saved();
   if (cold.lookup_inline) return lookup_page_relative(cold.target, cold.departure.first);
   const u32 id = add_departure(cold.departure);
+  for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
-  jump_to(to_.stubs.depart);
+  const u32 depart = jump_if(0);
+  patch_to(depart, to_.stubs.depart);
+  if (!cold.rejoins && cold.departure.kind != DepartureKind::site) return;
+  Departure& departure = to_.departures[id];
+  departure.patch = depart;
   if (!cold.rejoins) return;
-  to_.departures[id].resume = static_cast<u32>(getSize());
+  departure.rejoin = cold.rejoin;
+  departure.flags_after = cold.after.in_eflags;
+  departure.resume = static_cast<u32>(getSize());
   if (vectors_) load(Unit::vectors);
   if (x87_) load(Unit::x87);
   if (cold.after.in_eflags) restore_flags();
@@ -76,31 +97,20 @@ void BlockWriter::load_at_entry(Unit unit, u32 back) {
 
 // R14 is the target, the flags are saved.
 void BlockWriter::lookup(unsigned first, i16 released) {
-  mov(reg::r15d, reg::r14d);
-  and_(reg::r15d, native_jump_mask);
-  shl(reg::r15d, 5);
-  add(reg::r15, qword[reg::rsp + frame_.at(native().jumps)]);
-  cmp(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, rip))]);
-  const u32 other_rip = jump_if(0x85);
-  mov(reg::r14, qword[reg::rsp + frame_.at(cpu_.code_context)]);
-  cmp(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, context))]);
-  const u32 other_context = jump_if(0x85);
-  mov(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, page))]);
-  mov(qword[reg::rsp + frame_.at(native().code_page)], reg::r14);
-  jmp(qword[reg::r15 + static_cast<int>(offsetof(NativeJump, code))]);
-  patch_to(other_context, getSize());
-  mov(reg::r14, qword[reg::r15 + static_cast<int>(offsetof(NativeJump, rip))]);
-  patch_to(other_rip, getSize());
   mov(reg::r15d,
       add_departure(
           {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_}));
-  jump_to(to_.stubs.depart_lookup);
+  jump_to(to_.stubs.lookup);
 }
 
 void BlockWriter::lookup_page_relative(i64 target, unsigned first, i16 released) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
-  mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
-  add(reg::r14, reg::r15);
+  if (target == static_cast<i32>(target)) {
+    lea(reg::r14, ptr[reg::r14 + static_cast<i32>(target)]);
+  } else {
+    mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
+    add(reg::r14, reg::r15);
+  }
   if (word_ == 4) mov(reg::r14d, reg::r14d);
   lookup(first, released);
 }

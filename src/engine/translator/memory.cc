@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <span>
+
 #include "engine/translator/block_writer.h"
 
 namespace doppel::translator {
@@ -51,9 +54,15 @@ bool has_rotate() {
   return has;
 }
 
+// Displacement of the tag that is compared, in the table's entry.
+int BlockWriter::probe_tag(bool write) {
+  return static_cast<int>(write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag));
+}
+
 // R14: linear → host address of `bytes` bytes, or to `cold`.
 void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
   constexpr unsigned entry_shift = 5;
+  const auto retry = static_cast<u32>(getSize());
   if (has_rotate()) {
     rorx(reg::r15d, reg::r14d, page_shift - entry_shift);
   } else {
@@ -61,10 +70,13 @@ void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
     shr(reg::r15d, page_shift - entry_shift);
   }
   and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask << entry_shift));
-  const auto tag = static_cast<int>(write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag));
-  xor_(reg::r14, ptr[reg::r13 + reg::r15 + tag]);
+  xor_(reg::r14, ptr[reg::r13 + reg::r15 + probe_tag(write)]);
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
-  cold.jumps.push_back(jump_if(0x87));
+  const u32 miss = jump_if(0x87);
+  if (cold.refills)
+    cold.probes.push_back({miss, {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write}});
+  else
+    cold.jumps.push_back(miss);
   add(reg::r14, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, host))]);
   if (write) {
     mov(reg::r15, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, flags))]);
@@ -73,10 +85,16 @@ void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
   }
 }
 
+// Whether the group can be left before it writes, so that its page must not be marked as written to yet.
+bool BlockWriter::traps_before_write(const Group& group) const {
+  const std::span<const Step> steps(steps_.data() + group.first, group.last - group.first + 1);
+  return group.write && std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.traps; });
+}
+
 unsigned BlockWriter::emit_group(const Group& group) {
   clobber();
   const std::size_t cold = colds_.size();
-  add_site(group.first, group.last - group.first + 1);
+  add_site(group.first, group.last - group.first + 1).refills = !traps_before_write(group);
   address(group.place, group.low);
   probe(static_cast<u64>(group.high - group.low), group.write, colds_[cold]);
   in_group_ = true;

@@ -26,7 +26,7 @@ enum class DepartureKind : u8 {
   poll,    // something is wanted of the vCPU; operation `first` is next
 };
 
-constexpr u32 native_jump_mask = 16383;  // entries of the jump cache - 1
+constexpr u32 native_jump_mask = 0xffff;  // entries of the jump cache - 1
 
 constexpr u16 no_operation = 0xffff;
 
@@ -41,7 +41,20 @@ struct Departure {
   u32 block = 0;     // index of the NativeBlock
   u32 resume = 0;
   i32 target = 0;  // exit: offset from the block's page
-  u32 patch = 0;   // exit: offset of the jump's 32-bit displacement
+  u32 patch = 0;   // exit and site: offset of the jump's 32-bit displacement
+  // site: of a group of accesses, that can get a probe for each
+  bool narrowed = false;
+  bool flags_after = false;  // at `rejoin` the flags are in EFLAGS
+  u32 rejoin = 0;            // where the block goes on with all as the group leaves it
+};
+
+// A probe of the TLB that can be repeated after the page was walked, so that the block is not left.
+struct Refill {
+  u32 retry = 0;  // offset of the probe; R14 is again the linear address
+  u32 miss = 0;   // where to go if the access needs the interpreter
+  u32 departure = 0;
+  u16 bytes = 0;
+  bool write = false;
 };
 
 }  // namespace doppel::translator

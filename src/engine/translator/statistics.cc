@@ -26,14 +26,22 @@ std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks) const {
     return std::chrono::duration<double, std::milli>(time).count();
   };
   out += fmt::format(
-      "  translated {} blocks to {} bytes in {:.1f} ms; all dropped {} times, in {:.2f} ms at most; {} code changes\n",
-      translated_blocks, translated_bytes, milliseconds(translating), flushes, milliseconds(longest_flush),
-      code_changes);
+      "  translated {} blocks to {} bytes, {} of them seldom used, in {:.1f} ms; all dropped {} times, in {:.2f} ms at "
+      "most; {} code changes\n",
+      translated_blocks, translated_bytes, translated_bytes - hot_bytes, milliseconds(translating), flushes,
+      milliseconds(longest_flush), code_changes);
   // Accesses are not counted, so that they cost nothing: the rate is a bound, as if each instruction made one.
+  const u64 probes_missed = tlb_misses + refills;
   out += fmt::format(
       "  TLB: {} probes of translated code missed, or met pages that are watched, devices or page boundaries: one in "
-      "{:.0f} instructions; {} walks of page tables, for code and in the interpreter too; {} faults\n",
-      tlb_misses, tlb_misses ? static_cast<double>(instructions) / static_cast<double>(tlb_misses) : 0, walks, faults);
+      "{:.0f} instructions; {} of them only needed a walk; {} walks of page tables, for code and in the interpreter "
+      "too; "
+      "{} faults\n",
+      probes_missed, probes_missed ? static_cast<double>(instructions) / static_cast<double>(probes_missed) : 0,
+      refills, walks, faults);
+  out += fmt::format(
+      "  jump cache: {} targets were not in it, but translated; {} groups of accesses met the end of a page\n", lookups,
+      narrowed);
   out += fmt::format(
       "  left translated code: {} for an instruction, {} for a probe that missed, {} at a direct exit, {} at an "
       "indirect "

@@ -18,7 +18,10 @@ struct Statistics {
   std::array<u64, 4> departures{};        // by DepartureKind
   std::map<x86::Mnemonic, u64> outlined;  // instructions that the interpreter executed for translated code
   u64 tlb_misses = 0;                     // probes that the TLB did not answer (and traps)
-  u64 translated_blocks = 0, translated_bytes = 0;
+  u64 refills = 0;                        // those that were answered without leaving translated code
+  u64 narrowed = 0;                       // groups of accesses that were met at the end of a page
+  u64 lookups = 0;                        // targets that the jump cache did not know, likewise
+  u64 translated_blocks = 0, translated_bytes = 0, hot_bytes = 0;
   u64 interpreted_blocks = 0;
   u64 interpreted_instructions = 0;
   u64 flushes = 0;  // times that all translations were dropped

@@ -1,4 +1,5 @@
 #include "engine/translator/stubs.h"
+#include "engine/translator/native_block.h"
 
 #include <array>
 
@@ -7,10 +8,15 @@ namespace {
 
 using namespace Xbyak::util;
 
+using interpreter::NativeJump;
+
 class StubWriter : public Xbyak::CodeGenerator {
  public:
-  StubWriter(const CodeCache& cache, const Cpu& cpu)
-      : Xbyak::CodeGenerator(4096, cache.writable()), frame_(cpu), avx_(__builtin_cpu_supports("avx")) {}
+  StubWriter(const CodeCache& cache, const Cpu& cpu, const Helpers& helpers)
+      : Xbyak::CodeGenerator(4096, cache.writable()),
+        frame_(cpu),
+        helpers_(helpers),
+        avx_(__builtin_cpu_supports("avx")) {}
 
   Stubs write() {
     Stubs stubs{};
@@ -21,6 +27,11 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(ptr[rsp + frame_.at(frame_.cpu().native.target)], r14);
     stubs.depart = static_cast<u32>(getSize());
     depart();
+    stubs.refill = begin();
+    ask(reinterpret_cast<u64>(helpers_.refill));
+    jmp(r15);
+    stubs.lookup = begin();
+    lookup(stubs);
     stubs.load_vectors = begin();
     load_vectors();
     stubs.load_x87 = begin();
@@ -63,12 +74,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
     je(no_vectors, T_NEAR);
     mov(byte[rsp + frame_.at(native.vectors_loaded)], 0);
-    for (int i = 0; i < 16; ++i) {
-      if (avx_)
-        vmovdqu(ptr[rsp + frame_.vector(static_cast<unsigned>(i))], Xbyak::Ymm(i));
-      else
-        movdqu(ptr[rsp + frame_.vector(static_cast<unsigned>(i))], Xbyak::Xmm(i));
-    }
+    move_vectors(true);
     if (avx_) vzeroupper();
     L(no_vectors);
     mov(rsp, ptr[rsp + frame_.at(native.host_stack)]);
@@ -77,17 +83,85 @@ class StubWriter : public Xbyak::CodeGenerator {
     ret();
   }
 
+  // Calls a helper with R14 and R15D: the answer is in R15, all else as before but for the flags. The host keeps the x87 unit and the
+  // registers that a call preserves.
+  void ask(u64 helper) {
+    const NativeState& native = frame_.cpu().native;
+    for (unsigned gpr : in_registers)
+      if (!preserved_by_calls(gpr)) mov(ptr[rsp + frame_.gpr(gpr)], Xbyak::Reg64(static_cast<int>(gpr)));
+    Xbyak::Label no_vectors, vectors_back, done;
+    cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
+    je(no_vectors, T_NEAR);
+    move_vectors(true);
+    L(no_vectors);
+    mov(rsi, r14);
+    mov(edx, r15d);
+    mov(r15, rsp);
+    mov(rsp, ptr[rsp + frame_.at(native.host_stack)]);
+    sub(rsp, 8);  // aligned for a call
+    mov(rdi, reinterpret_cast<u64>(helpers_.owner));
+    mov(rax, helper);
+    call(rax);
+    mov(rsp, r15);
+    mov(r15, rax);
+    cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
+    je(done, T_NEAR);
+    move_vectors(false);
+    L(done);
+    for (unsigned gpr : in_registers)
+      if (!preserved_by_calls(gpr)) mov(Xbyak::Reg64(static_cast<int>(gpr)), ptr[rsp + frame_.gpr(gpr)]);
+  }
+
+  // One for all branches: what the host predicts by is the way that led here, and the blocks are smaller.
+  void lookup(const Stubs& stubs) {
+    const NativeState& native = frame_.cpu().native;
+    Xbyak::Label other_rip, other_context, found;
+    mov(dword[rsp + frame_.at(native.departure)], r15d);
+    movzx(r15d, r14w);
+    static_assert(native_jump_mask == 0xffff);
+    shl(r15d, 5);
+    add(r15, ptr[rsp + frame_.at(native.jumps)]);
+    cmp(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, rip))]);
+    jne(other_rip);
+    mov(r14, ptr[rsp + frame_.at(frame_.cpu().code_context)]);
+    cmp(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, context))]);
+    jne(other_context);
+    mov(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, page))]);
+    mov(ptr[rsp + frame_.at(native.code_page)], r14);
+    jmp(ptr[r15 + static_cast<int>(offsetof(NativeJump, code))]);
+    L(other_context);
+    mov(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, rip))]);
+    L(other_rip);
+    ask(reinterpret_cast<u64>(helpers_.lookup));
+    test(r15, r15);
+    jne(found);
+    mov(r15d, dword[rsp + frame_.at(native.departure)]);
+    jmp(getCode() + stubs.depart_lookup, T_NEAR);
+    L(found);
+    jmp(r15);
+  }
+
+  static bool preserved_by_calls(unsigned gpr) { return gpr == x86::rbx || gpr == x86::rbp; }
+
+  // Between the host's registers and the Cpu.
+  void move_vectors(bool save) {
+    for (int i = 0; i < 16; ++i) {
+      const auto at = ptr[rsp + frame_.vector(static_cast<unsigned>(i))];
+      const Xbyak::Ymm ymm(i);
+      const Xbyak::Xmm xmm(i);
+      if (avx_)
+        save ? vmovdqu(at, ymm) : vmovdqu(ymm, at);
+      else
+        save ? movdqu(at, xmm) : movdqu(xmm, at);
+    }
+  }
+
   // Jumps back to R14; clobbers R15 and the flags.
   void load_vectors() {
     const NativeState& native = frame_.cpu().native;
     movzx(r15d, byte[rsp + frame_.at(native.vectors_allowed)]);
     mov(byte[rsp + frame_.at(native.vectors_loaded)], r15b);
-    for (int i = 0; i < 16; ++i) {
-      if (avx_)
-        vmovdqu(Xbyak::Ymm(i), ptr[rsp + frame_.vector(static_cast<unsigned>(i))]);
-      else
-        movdqu(Xbyak::Xmm(i), ptr[rsp + frame_.vector(static_cast<unsigned>(i))]);
-    }
+    move_vectors(false);
     jmp(r14);
   }
 
@@ -112,11 +186,14 @@ class StubWriter : public Xbyak::CodeGenerator {
   }
 
   const Frame frame_;
+  const Helpers helpers_;
   const bool avx_;
 };
 
 }  // namespace
 
-Stubs emit_stubs(const CodeCache& cache, const Cpu& cpu) { return StubWriter(cache, cpu).write(); }
+Stubs emit_stubs(const CodeCache& cache, const Cpu& cpu, const Helpers& helpers) {
+  return StubWriter(cache, cpu, helpers).write();
+}
 
 }  // namespace doppel::translator

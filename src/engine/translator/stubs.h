@@ -11,12 +11,22 @@ struct Stubs {
   u32 enter;   // u32 enter(Cpu*): runs from NativeState::resume, with the flags in saved_flags; the departure's index
   u32 depart;  // R15D is the departure's index
   u32 depart_lookup;  // the same, and R14 the branch's target
+  u32 lookup;         // goes to R14 with the flags saved, if the jump cache or Helpers::lookup knows it
+  u32 refill;         // asks Helpers::refill for R14, the linear address; R15D is the Refill's index
   u32 load_vectors;  // makes vectors_loaded what vectors_allowed says, if SSE is allowed; called with the host's stack: see emit
   u32 load_x87;  // the same for the prepared x87 state
   u32 end;       // where blocks begin
 };
 
+// What translated code asks without being left: both return the host address to go on at. The guest's registers are in the host's or
+// saved in the Cpu, in no order that may be relied on, and must not be looked at.
+struct Helpers {
+  void* owner;
+  u64 (*refill)(void* owner, u64 linear, u32 refill);
+  u64 (*lookup)(void* owner, u64 target);  // 0: not known, depart
+};
+
 // Emits them at the start of the cache.
-Stubs emit_stubs(const CodeCache& cache, const Cpu& cpu);
+Stubs emit_stubs(const CodeCache& cache, const Cpu& cpu, const Helpers& helpers);
 
 }  // namespace doppel::translator

@@ -10,8 +10,8 @@
 namespace doppel {
 
 struct TranslatorOptions {
-  u64 block_cache_bytes = u64{64} << 20;        // decoded blocks of all vCPUs together
-  u64 translation_cache_bytes = u64{64} << 20;  // translated code of all vCPUs together
+  u64 block_cache_bytes = u64{192} << 20;        // decoded blocks of all vCPUs together
+  u64 translation_cache_bytes = u64{256} << 20;  // translated code of all vCPUs together
   x86::CpuModel cpu_model = x86::host_cpu_model();
   bool repeatable = false;  // as InterpreterOptions::repeatable; instruction budgets are then kept exactly by translated code
   unsigned longest_block = 48;  // instructions, at most; of 1, every instruction is translated by itself

@@ -1,9 +1,12 @@
 #include "engine/translator/translator_vcpu.h"
 
+#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "base/check.h"
 #include "engine/interpreter/sse/vector.h"
+#include "engine/interpreter/translate.h"
 #include "engine/translator/host_signals.h"
 #include "engine/translator/x87_unit.h"
 
@@ -58,26 +61,20 @@ u8 flat_segments(const Cpu& cpu) {
 
 unsigned jump_slot(u64 rip) { return static_cast<unsigned>(rip) & native_jump_mask; }
 
-Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted) {
-  const Stubs stubs = emit_stubs(cache, cpu);
-  return {.cache = std::move(cache),
-          .stubs = stubs,
-          .used = stubs.end,
-          .counted = counted,
-          .blocks = {{}},
-          .departures = {{}},
-          .traps = {},
-          .entered = {}};
-}
-
 }  // namespace
+
+TranslatorVcpu::Jumps TranslatorVcpu::make_jumps() {
+  auto* jumps = static_cast<NativeJump*>(std::calloc(native_jump_mask + 1, sizeof(NativeJump)));
+  if (!jumps) throw std::bad_alloc();
+  return Jumps(jumps);
+}
 
 TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings,
                                CodeCache cache)
     : InterpreterVcpu(wiring, decoder, settings.block_cache_bytes, settings.repeatable),
-      translations_(make_translations(std::move(cache), cpu_, settings.repeatable)),
-      jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
-      no_jumps_(std::make_unique<NativeJump[]>(native_jump_mask + 1)),
+      translations_(make_translations(std::move(cache), cpu_, settings.repeatable, {this, refill, look_up})),
+      jumps_(make_jumps()),
+      no_jumps_(make_jumps()),
       perf_map_(settings.perf_map),
       warm_up_(settings.warm_up) {
   cpu_.longest_block = settings.longest_block;
@@ -126,24 +123,20 @@ void TranslatorVcpu::forget_translations() {
   ++statistics_.flushes;
   collect_profile(statistics_.profile);
   places_.clear();
-  translations_.entered.clear();
-  translations_.used = translations_.stubs.end;
-  translations_.blocks.resize(1);
-  translations_.departures.resize(1);
-  translations_.traps.clear();
+  translations_.drop();
   outlined_.clear();
   std::fill_n(jumps_.get(), native_jump_mask + 1, NativeJump{});
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
   statistics_.longest_flush = std::max(statistics_.longest_flush, took);
 }
 
-void TranslatorVcpu::describe_translation(u32 native, u64 used) {
+void TranslatorVcpu::describe_translation(u32 native, u64 start) {
   const CodePlace place{cpu_.rip, translations_.blocks[native].block->count, cpu_.user};
   if (translations_.profiled) {
     places_.resize(native + 1);
     places_[native] = place;
   }
-  if (perf_map_) perf_map_->add(translations_.cache.address(used), translations_.used - used, place);
+  if (perf_map_) perf_map_->add(translations_.cache.address(start), translations_.hot - start, place);
 }
 
 void TranslatorVcpu::collect_profile(Profile& profile) const {
@@ -194,19 +187,20 @@ bool TranslatorVcpu::may_run(u32 native) const {
 u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
   if (block == scratch_.block() || block->uncached || !translatable(cpu_) || ++block->heat < warm_up_) return 0;
-  if (translations_.bytes() + largest_translation > translations_.cache.bytes()) {
+  if (!translations_.room()) {
     cpu_.blocks.clear();  // with all that points to translations
     forget_translations();
     return 0;
   }
   const auto start = std::chrono::steady_clock::now();
-  const u64 used = translations_.used;
+  const u64 hot = translations_.hot, bytes = translations_.hot + translations_.cold;
   const std::size_t departures = translations_.departures.size();
   block->native = translate_block(cpu_, translations_, block);
   statistics_.translating += std::chrono::steady_clock::now() - start;
-  statistics_.translated_bytes += translations_.used - used;
+  statistics_.translated_bytes += translations_.hot + translations_.cold - bytes;
+  statistics_.hot_bytes += translations_.hot - hot;
   ++statistics_.translated_blocks;
-  describe_translation(block->native, used);
+  describe_translation(block->native, hot);
   if (verifier_)
     for (std::size_t i = departures; i < translations_.departures.size(); ++i)
       if (translations_.departures[i].outlined) outlined_[block->native].push_back(translations_.departures[i].first);
@@ -319,6 +313,50 @@ u32 TranslatorVcpu::go_on() {
   }
   cpu_.native.code_page = known.page;
   return static_cast<u32>(known.code - translations_.cache.address(0));
+}
+
+// Accesses that share a probe lie in two pages, and may again: from now on each has a probe of its own when the first one misses.
+void TranslatorVcpu::narrow(u32 number) {
+  const Departure& departure = translations_.departures[number];
+  if (departure.narrowed || departure.count < 2) return;
+  if (!translations_.room()) return;
+  translate_narrowly(cpu_, translations_, number);
+  ++statistics_.narrowed;
+}
+
+// A TLB miss: the page is entered in the TLB if that is all that the access needs.
+u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
+  auto& self = *static_cast<TranslatorVcpu*>(owner);
+  Cpu& cpu = self.cpu_;
+  const Refill& refill = self.translations_.refills[number];
+  const u64 miss = self.translations_.cache.address(refill.miss);
+  const u64 offset = linear & ~page_mask;
+  if (self.verifier_ || !x86::is_canonical(linear)) return miss;
+  if (offset + refill.bytes > page_size) {
+    self.narrow(refill.departure);
+    return miss;
+  }
+  const auto kind = refill.write ? interpreter::AccessKind::write : interpreter::AccessKind::read;
+  if (!interpreter::translate_to_host(cpu, linear, kind, interpreter::current_table(cpu)).ok) return miss;
+  const interpreter::TlbEntry& entry = cpu.tlb[interpreter::Tlb::slot_of(linear)];
+  if ((linear ^ (refill.write ? entry.write_tag : entry.read_tag)) > ~page_mask) return miss;
+  ++self.statistics_.refills;
+  return self.translations_.cache.address(refill.retry);
+}
+
+// A target that the jump cache does not know, but there is translated code.
+u64 TranslatorVcpu::look_up(void* owner, u64 target) {
+  auto& self = *static_cast<TranslatorVcpu*>(owner);
+  Cpu& cpu = self.cpu_;
+  if (self.verifier_ || cpu.attention.load() || self.code_changed_.load() || !x86::is_canonical(target)) return 0;
+  cpu.rip = target;
+  const Block* block = interpreter::find_known_block(cpu);
+  if (!block || !block->native) return 0;
+  const u64 code = self.translations_.cache.address(self.translations_.blocks[block->native].entry_found);
+  self.jumps_[jump_slot(target)] = {target, cpu.code_context, code, target & page_mask};
+  cpu.native.code_page = target & page_mask;
+  ++self.statistics_.lookups;
+  return code;
 }
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {

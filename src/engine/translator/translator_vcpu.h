@@ -1,6 +1,9 @@
 // A vCPU that runs hot 64-bit and 32-bit code translated. Everything else is the interpreter's (engine/interpreter/interpreter_vcpu.h).
 #pragma once
 
+#include <cstdlib>
+#include <memory>
+
 #include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/translator/block_translator.h"
 #include "engine/translator/perf_map.h"
@@ -40,6 +43,11 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u32 after_exit(const Departure& departure);
   u32 go_on();
 
+  // Helpers.
+  static u64 refill(void* owner, u64 linear, u32 number);
+  static u64 look_up(void* owner, u64 target);
+  void narrow(u32 departure);
+
   void run_native(u32 offset);
   // The same, block by block, with the interpreter (verified_run.cc).
   void run_verified(u32 native);
@@ -54,14 +62,20 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
-  void describe_translation(u32 native, u64 used);  // to those who want to know
+  void describe_translation(u32 native, u64 start);  // to those who want to know
   void collect_profile(Profile& profile) const;
   interpreter::Block* find(u64 limit);
   void code_changed() override;
 
   Translations translations_;
   interpreter::ScratchBlock some_;
-  std::unique_ptr<interpreter::NativeJump[]> jumps_, no_jumps_;
+  struct Release {
+    void operator()(interpreter::NativeJump* jumps) const { std::free(jumps); }
+  };
+  using Jumps = std::unique_ptr<interpreter::NativeJump[], Release>;
+  static Jumps make_jumps();  // empty, and in no memory yet
+
+  Jumps jumps_, no_jumps_;
   Statistics statistics_;
   std::vector<CodePlace> places_;  // when profiling, by NativeBlock
   PerfMap* const perf_map_;
