@@ -104,7 +104,7 @@ class Vcpu {
   virtual const x86::X86State& get_state() = 0;
   virtual void set_state(const x86::X86State& state) = 0;  // drops everything derived (TLB, decoded blocks stay valid)
   virtual void reset() = 0;                                // power-on state; APs wait for SIPI
-  virtual u64 instruction_count() const = 0;               // also from within run(), on its thread
+  virtual u64 instruction_count() const = 0;  // also from within run(), on its thread; see the engine's options
   virtual void set_trace(const TraceHooks* hooks) = 0;
   // What the engine counted, for people: lines of text, or nothing.
   virtual std::string statistics() const { return {}; }

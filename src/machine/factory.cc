@@ -20,6 +20,7 @@ Result<std::unique_ptr<Engine>> make_engine(const MachineSpec& spec) {
                             .cpu_model = spec.cpu_model,
                             .repeatable = repeatable,
                             .verify = spec.engine_settings.verify,
+                            .instruction_counts = spec.engine_settings.profile,
                             .profile = spec.engine_settings.profile,
                             .perf_map = spec.engine_settings.perf_map});
   for (const std::string_view planned : {"direct", "kvm"}) {

@@ -19,13 +19,15 @@ struct NativeJump {
 static_assert(sizeof(NativeJump) == 32);  // translated code scales by it
 
 struct NativeState {
-  u64 code_page = 0;       // linear address of the page whose translated code runs
-  u64 resume = 0;          // host address to enter at
-  u64 host_stack = 0;      // the caller's stack while translated code runs
-  u64 target = 0;          // of a branch that the jump cache did not know
-  u32 departure = 0;       // its own, while a helper looks for it
-  u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
-  u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
+  u64 code_page = 0;          // linear address of the page whose translated code runs
+  u64 resume = 0;             // host address to enter at
+  u64 host_stack = 0;         // the caller's stack while translated code runs
+  u64 target = 0;             // of a branch that the jump cache did not know
+  u64 kept = 0;               // what a block may compute status flags from
+  std::array<u64, 4> held{};  // host addresses that a block uses again
+  u32 departure = 0;          // its own, while a helper looks for it
+  u16 saved_flags = 0;        // status flags as LAHF and SETO give them: bits 8–15 and bit 0
+  u8 vectors_loaded = 0;      // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
 

@@ -13,7 +13,7 @@ namespace doppel::translator {
 using namespace x86;
 namespace reg = Xbyak::util;
 
-Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted, const Helpers& helpers) {
+Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& helpers) {
   const Stubs stubs = emit_stubs(cache, cpu, helpers);
   const u64 cold_begin = align_down(cache.bytes() * 3 / 5, u64{4096});
   return {.cache = std::move(cache),
@@ -21,7 +21,8 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted, co
           .hot = stubs.end,
           .cold = cold_begin,
           .cold_begin = cold_begin,
-          .counted = counted,
+          .charged = false,
+          .counted = false,
           .blocks = {{}},
           .departures = {{}},
           .refills = {},
@@ -58,11 +59,17 @@ BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, u32 index)
 void BlockWriter::write() {
   align(16);
   entry();
-  unsigned at = 0;
-  while (at < steps_.size()) at = emit_steps(at);
+  emit_range(0, static_cast<unsigned>(steps_.size()));
   if (!ended_) exit_to(page_offset_ + block_.length, interpreter_takes_over);
   if (block_.crossing) guarded_entry();
   finish();
+}
+
+void BlockWriter::emit_range(unsigned first, unsigned end) {
+  for (unsigned at = first; at < end;) {
+    const unsigned next = emit_steps(at);
+    for (; at < next; ++at) note_held(steps_[at]);
+  }
 }
 
 // What is cold, and the ends of both.
@@ -81,14 +88,17 @@ void BlockWriter::write_narrowly(u32 departure) {
   to_.departures[departure].narrowed = true;
   narrow_ = true;
   flags_ = {.saved = true};
-  segment_end_ = static_cast<unsigned>(site.first + site.charged);
+  segment_end_ = segment_end(site.first);
   const auto here = static_cast<u32>(getSize());
-  unsigned at = site.first;
-  while (at < site.first + site.count) at = emit_steps(at);
-  if (!ended_) {
+  emit_range(site.first, site.first + site.count);
+  if (!ended_ && site.rejoin) {
     ensure_saved();
     if (site.flags_after) restore_flags();
     jump_to(site.rejoin);
+  } else if (!ended_) {
+    const unsigned next = site.first + site.count;
+    charge(static_cast<int>(next) - static_cast<int>(segment_end_));  // what follows pays for itself
+    exit_to(after(steps_[next - 1]), interpreter_takes_over);
   }
   patch_to(site.patch, here);
   finish();
@@ -222,14 +232,15 @@ void BlockWriter::check_unit(Unit unit) {
   cold.rejoin = static_cast<u32>(getSize());
 }
 
-void BlockWriter::charge(unsigned count) {
+void BlockWriter::charge(int count) {
+  if (!to_.charged || count == 0) return;
   const auto remaining = qword[reg::rsp + frame_.at(cpu_.remaining)];
   if (!flags_.in_eflags) {
-    sub(remaining, count);
+    sub(remaining, static_cast<u32>(count));
     return;
   }
   mov(reg::r15, remaining);
-  lea(reg::r15, ptr[reg::r15 - static_cast<int>(count)]);
+  lea(reg::r15, ptr[reg::r15 - count]);
   mov(remaining, reg::r15);
 }
 
@@ -253,7 +264,7 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     const unsigned first = at;
     segment_end_ = segment_end(at);
     if (goes_back(first)) poll(first);
-    charge(segment_end_ - first);
+    charge(static_cast<int>(segment_end_ - first));
   }
   const Step& step = steps_[at];
   switch (step.kind) {
@@ -315,11 +326,15 @@ unsigned BlockWriter::emit_register_step(unsigned at) {
     return outline(at);
   }
   before(step, step.enc.gprs_written, step.traps);
+  const bool keep = keeps(step.recipe) && flags_last(at);
+  if (keep)
+    mov(qword[reg::rsp + frame_.at(native().kept)],
+        Xbyak::Reg64(static_cast<int>(in_register(step.destination().number))));
   if (step.kind == StepKind::lea)
     load_address(step);
   else if (step.kind == StepKind::copy)
     copy_noting_trap(at, std::nullopt);
-  after(step, at);
+  after(step, at, keep);
   return at + 1;
 }
 
@@ -351,7 +366,7 @@ unsigned BlockWriter::load_control(unsigned at) {
   add_site(at, 1);
   const Access access = *access_of(steps_[at], page_offset_);
   address(access.place, access.displacement);
-  probe(2, false, colds_[cold]);
+  probe(2, false, false, colds_[cold]);
   movzx(reg::r15d, word[reg::r14]);
   mov(qword[reg::rsp + frame_.at(native().target)], reg::r15);
   not_(reg::r15d);

@@ -25,6 +25,7 @@ struct Translations {
   Stubs stubs;
   u64 hot, cold;  // where the next block goes, and what it seldom needs: apart, so that what runs lies close together
   u64 cold_begin;
+  bool charged;                       // blocks pay for their instructions from Cpu::remaining, or nobody wants to know
   bool counted;                       // blocks are only entered when the budget has room for all of their instructions
   std::vector<NativeBlock> blocks;    // [0] is none
   std::vector<Departure> departures;  // [0] is none
@@ -46,7 +47,7 @@ struct Translations {
 constexpr u64 largest_hot = u64{24} << 10, largest_cold = u64{40} << 10;  // bytes, of one block
 
 // No translations yet, in `cache`.
-Translations make_translations(CodeCache cache, const Cpu& cpu, bool counted, const Helpers& helpers);
+Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& helpers);
 
 // Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room.
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);

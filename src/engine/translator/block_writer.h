@@ -28,7 +28,6 @@ struct Cold {
   bool lookup_inline = false;  // goes to a target in another page
   i64 target = 0;
   Departure departure;
-  bool refills = true;
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
   FlagState after;
@@ -55,6 +54,7 @@ class BlockWriter : CodeWriter {
   i64 branch_target(const Step& step) const { return after(step) + static_cast<i64>(step.in.immediate); }
   Wants wants() const;
   void entry();
+  void emit_range(unsigned first, unsigned end);
   void finish();
   void count_entry();
   void guarded_entry();
@@ -64,7 +64,7 @@ class BlockWriter : CodeWriter {
 
   // Steps: those that return a number return that of the next step.
   unsigned emit_steps(unsigned at);
-  void charge(unsigned count);
+  void charge(int count);
   void poll(unsigned first);
   bool goes_back(unsigned first) const;
   unsigned outline(unsigned at);
@@ -83,22 +83,28 @@ class BlockWriter : CodeWriter {
   void ensure_saved();
   void clobber();
   void before(const Step& step, u32 written, bool may_fault);
-  void after(const Step& step, unsigned number);
+  void after(const Step& step, unsigned number, bool kept);
   void forget_recipe(u32 written);
   void repeat(int recipe);
-  void repeat_test(const Step& step);
-  void repeat_sum(const Step& step, bool sum);
+  void load_result(const x86::RegisterField& field);
+  void repeat_test(const x86::RegisterField& field);
+  void repeat_sum(const Step& step, const x86::RegisterField& source, unsigned bytes, bool sum);
+  void repeat_shift(const Step& step, const Xbyak::Reg& value);
+  bool flags_last(unsigned number) const;
+  void copy_keeping(const Step& step, i32 at);
 
   // Memory (memory.cc).
-  bool traps_before_write(const Group& group) const;
+  bool traps_in(const Group& group) const;
+  bool leaves_by_lookup(const Group& group) const;
   unsigned emit_group(const Group& group);
+  void emit_accesses(const Group& group, i64 low);
   void emit_access(unsigned number, i32 at);
   void address(const Place& place, i64 displacement);
   void load_effective(unsigned to, const Xbyak::RegExp& from);
   Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
   static int probe_tag(bool write);
-  void probe(u64 bytes, bool write, Cold& cold);
+  void probe(u64 bytes, bool write, bool dirties, Cold& cold);
   void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
   void push_return(const Step& step, const Xbyak::Address& to);
@@ -106,6 +112,21 @@ class BlockWriter : CodeWriter {
   void load_operand(const Step& step, std::size_t cold);
   unsigned push_directly(unsigned at);
   void add_saved_flags();
+
+  // Host addresses that are used again (held.cc).
+  struct Held {
+    Place place;
+    i64 low = 0, high = 0;  // relative to the place when the probe was made
+    i64 moved = 0;          // what the stack pointer has moved since
+    bool write = false;
+    unsigned age = 0;
+    bool valid = false;
+  };
+  const Held* held_for(const Group& group) const;
+  Xbyak::Address held_address(const Held& held);
+  Group used_again(const Group& group) const;
+  void hold(const Group& group);
+  void note_held(const Step& step);
 
   // Departures, and the ways to other blocks (exits.cc).
   Cold& add_cold(DepartureKind kind, unsigned first);
@@ -143,7 +164,10 @@ class BlockWriter : CodeWriter {
   bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;
   bool in_group_ = false;
-  bool narrow_ = false;  // each access has its own probe
+  std::array<Held, std::tuple_size_v<decltype(NativeState::held)>> held_;
+  unsigned holds_ = 0;       // how many were made
+  unsigned group_last_ = 0;  // step
+  bool narrow_ = false;      // each access has its own probe
   bool ended_ = false;
 };
 

@@ -89,8 +89,13 @@ unsigned scratch_needed(const Step& step) {
 bool expressible(const Step& step) { return step.kind != StepKind::copy || can_copy(step, step.has_memory()); }
 
 Xbyak::Reg CodeWriter::sized(unsigned number, int bytes) {
-  if (bytes == 8) return Xbyak::Reg64(static_cast<int>(number));
-  return Xbyak::Reg32(static_cast<int>(number));
+  const auto index = static_cast<int>(number);
+  switch (bytes) {
+    case 8: return Xbyak::Reg64(index);
+    case 4: return Xbyak::Reg32(index);
+    case 2: return Xbyak::Reg16(index);
+    default: return Xbyak::Reg8(index, index >= 4);
+  }
 }
 
 unsigned CodeWriter::in_register(unsigned gpr, unsigned scratch) {
@@ -137,6 +142,23 @@ void CodeWriter::copy(const Step& step, std::optional<HostMemory> memory) {
   encode(enc, host, memory);
   for (unsigned gpr = 0; gpr < 16; ++gpr)
     if (written & bit_of(gpr)) mov(slot(gpr), Xbyak::Reg64(host[gpr]));
+}
+
+void CodeWriter::copy_with(const Step& step, unsigned host_register) {
+  std::array<u8, 16> host{};
+  for (unsigned gpr = 0; gpr < 16; ++gpr) host[gpr] = static_cast<u8>(host_of(gpr));
+  Encoding enc = step.enc;
+  enc.rm = {.kind = FieldKind::other, .number = static_cast<u8>(host_register)};
+  encode(enc, host, std::nullopt);
+}
+
+void CodeWriter::load_extended(const Xbyak::RegExp& from, unsigned bytes) {
+  switch (bytes) {
+    case 8: mov(reg::r15, qword[from]); break;
+    case 4: mov(reg::r15d, dword[from]); break;
+    case 2: movzx(reg::r15d, word[from]); break;
+    default: movzx(reg::r15d, byte[from]); break;
+  }
 }
 
 void CodeWriter::encode(const Encoding& enc, const std::array<u8, 16>& host, const std::optional<HostMemory>& memory) {

@@ -40,6 +40,11 @@ class CodeWriter : protected Xbyak::CodeGenerator {
 
   const Cpu& cpu_;
   const Frame frame_;
+  // The same of an instruction with a memory operand and no slots, with a register in the place of memory.
+  void copy_with(const Step& step, unsigned host_register);
+  // Loads `bytes` into R15, extended with zeroes.
+  void load_extended(const Xbyak::RegExp& from, unsigned bytes);
+
   u32 encoded_at_ = 0;  // where the last copied instruction is, behind the loads of its slots
 
  private:

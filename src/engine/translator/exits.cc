@@ -16,7 +16,7 @@ Cold& BlockWriter::add_cold(DepartureKind kind, unsigned first) {
 Cold& BlockWriter::add_site(unsigned first, unsigned count) {
   Cold& cold = add_cold(DepartureKind::site, first);
   cold.departure.count = static_cast<u16>(count);
-  cold.departure.charged = static_cast<i16>(segment_end_ - first);
+  if (to_.charged) cold.departure.charged = static_cast<i16>(segment_end_ - first);
   return cold;
 }
 
@@ -57,6 +57,7 @@ void BlockWriter::emit_cold(const Cold& cold) {
   if (!cold.rejoins && cold.departure.kind != DepartureKind::site) return;
   Departure& departure = to_.departures[id];
   departure.patch = depart;
+  departure.narrowed = narrow_;
   if (!cold.rejoins) return;
   departure.rejoin = cold.rejoin;
   departure.flags_after = cold.after.in_eflags;

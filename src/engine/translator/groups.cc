@@ -15,6 +15,8 @@ constexpr unsigned longest_group = 24;
 
 bool ends_group(const Step& step) { return step.kind == StepKind::call || step.kind == StepKind::ret; }
 
+}  // namespace
+
 bool may_be_in_group(const Step& step) {
   switch (step.kind) {
     case StepKind::outline:
@@ -31,8 +33,6 @@ bool may_be_in_group(const Step& step) {
     default: return scratch_needed(step) <= 1 && expressible(step);
   }
 }
-
-}  // namespace
 
 std::optional<Access> access_of(const Step& step, i32 page_offset) {
   switch (step.kind) {

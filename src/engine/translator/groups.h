@@ -14,6 +14,7 @@ struct Place {
   u8 index = x86::MemoryOperand::none;
   u8 scale = 0;
   x86::Segment segment = x86::ds;
+  bool is_stack() const { return base == x86::rsp && index == x86::MemoryOperand::none; }
   bool operator==(const Place&) const = default;
 };
 
@@ -30,6 +31,7 @@ struct Group {
   Place place;
   i64 low = 0, high = 0;
   bool write = false;
+  unsigned uses = 0;  // by accesses behind it
 };
 
 // What the step reads or writes; nothing if it touches no memory. `page_offset`: of the block in its page.
@@ -40,6 +42,9 @@ unsigned stack_register(const Step& step);
 
 // By how much a step moves RSP, if that is a constant.
 std::optional<i64> stack_movement(const Step& step);
+
+// Whether it can be one of a group, written with R15 alone.
+bool may_be_in_group(const Step& step);
 
 // As many steps as one probe serves, from `first` on, which has an access.
 Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset);

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <span>
 
 #include "engine/translator/block_writer.h"
 
@@ -20,6 +19,9 @@ void BlockWriter::address(const Place& place, i64 displacement) {
     } else {
       lea(reg::r14, ptr[reg::r14 + disp]);
     }
+  } else if (disp == 0 && place.index == MemoryOperand::none && place.base != MemoryOperand::none) {
+    const unsigned base = in_register(place.base, scratch1);
+    if (base != scratch1 || word_ == 4) mov(sized(scratch1, word_), sized(base, word_));
   } else {
     load_effective(scratch1, expression(place, disp));
   }
@@ -60,7 +62,7 @@ int BlockWriter::probe_tag(bool write) {
 }
 
 // R14: linear → host address of `bytes` bytes, or to `cold`.
-void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
+void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
   constexpr unsigned entry_shift = 5;
   const auto retry = static_cast<u32>(getSize());
   if (has_rotate()) {
@@ -72,11 +74,8 @@ void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
   and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask << entry_shift));
   xor_(reg::r14, ptr[reg::r13 + reg::r15 + probe_tag(write)]);
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
-  const u32 miss = jump_if(0x87);
-  if (cold.refills)
-    cold.probes.push_back({miss, {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write}});
-  else
-    cold.jumps.push_back(miss);
+  cold.probes.push_back(
+      {jump_if(0x87), {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write, .dirties = dirties}});
   add(reg::r14, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, host))]);
   if (write) {
     mov(reg::r15, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, flags))]);
@@ -85,33 +84,58 @@ void BlockWriter::probe(u64 bytes, bool write, Cold& cold) {
   }
 }
 
-// Whether the group can be left before it writes, so that its page must not be marked as written to yet.
-bool BlockWriter::traps_before_write(const Group& group) const {
-  const std::span<const Step> steps(steps_.data() + group.first, group.last - group.first + 1);
-  return group.write && std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.traps; });
+bool BlockWriter::traps_in(const Group& group) const {
+  return std::any_of(steps_.begin() + group.first, steps_.begin() + group.last + 1,
+                     [](const Step& step) { return step.traps; });
+}
+
+// Whether the flags as they are now must be saved for another block.
+bool BlockWriter::leaves_by_lookup(const Group& group) const {
+  const Step& last = steps_[group.last];
+  if (last.kind != StepKind::ret && (last.kind != StepKind::call || within_page(branch_target(last)))) return false;
+  return std::none_of(steps_.begin() + group.first, steps_.begin() + group.last, overwrites_flags);
 }
 
 unsigned BlockWriter::emit_group(const Group& group) {
+  group_last_ = group.last;
+  if (leaves_by_lookup(group)) ensure_saved();
+  if (const Held* held = held_for(group)) {
+    mov(reg::r14, held_address(*held));
+    emit_accesses(group, held->low - held->moved);
+    return group.last + 1;
+  }
   clobber();
+  const Group wider = narrow_ ? group : used_again(group);
+  const bool again = wider.uses != 0;
   const std::size_t cold = colds_.size();
-  add_site(group.first, group.last - group.first + 1).refills = !traps_before_write(group);
-  address(group.place, group.low);
-  probe(static_cast<u64>(group.high - group.low), group.write, colds_[cold]);
+  add_site(group.first, group.last - group.first + 1);
+  address(group.place, wider.low);
+  const bool dirties = group.write && !traps_in(group);
+  probe(static_cast<u64>(wider.high - wider.low), wider.write, dirties, colds_[cold]);
+  if (again) hold(wider);
+  emit_accesses(group, wider.low);
+  if (ended_) return group.last + 1;
+  // The interpreter holds nothing: what it has done goes on in another block.
+  const bool keeps_flags = flags_.recipe >= static_cast<int>(group.first) &&
+                           keeps(steps_[static_cast<unsigned>(flags_.recipe)].recipe);
+  if (!again && !keeps_flags) rejoin(colds_[cold]);
+  return group.last + 1;
+}
+
+// R14 is the host address of what lies at `low` of the group's place.
+void BlockWriter::emit_accesses(const Group& group, i64 low) {
+  const bool stack = group.place.is_stack();
   in_group_ = true;
   i64 moved = 0;
   for (unsigned i = group.first; i <= group.last; ++i) {
     const Step& step = steps_[i];
-    const auto access = access_of(step, page_offset_);
-    const bool stack = group.place.base == x86::rsp && group.place.index == MemoryOperand::none;
-    if (access)
-      emit_access(i, static_cast<i32>(access->displacement + (stack ? moved : 0) - group.low));
+    if (const auto access = access_of(step, page_offset_))
+      emit_access(i, static_cast<i32>(access->displacement + (stack ? moved : 0) - low));
     else if (step.kind != StepKind::nothing)
       emit_register_step(i);
     if (stack) moved += stack_movement(step).value_or(0);
   }
   in_group_ = false;
-  if (!ended_) rejoin(colds_[cold]);
-  return group.last + 1;
 }
 
 // R14 + `at` is the host address of the operand.
@@ -144,16 +168,17 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
     case StepKind::ret: {
       const auto released = static_cast<i32>(word_ + (step.in.immediate & 0xffff));
       mov(sized(scratch1, word_), operand);
-      move_stack(released);
       ensure_saved();
+      move_stack(released);
       ended_ = true;
       return lookup(number, static_cast<i16>(released));
     }
-    default:
+    default: {
       before(step, step.enc.gprs_written, step.traps);
-      copy_noting_trap(number, HostMemory{scratch1, at});
-      after(step, number);
-      return;
+      const bool keep = keeps(step.recipe) && flags_last(number);
+      keep ? copy_keeping(step, at) : copy_noting_trap(number, HostMemory{scratch1, at});
+      return after(step, number, keep);
+    }
   }
 }
 
@@ -186,14 +211,14 @@ void BlockWriter::load_operand(const Step& step, std::size_t cold) {
   }
   const Access access = *access_of(step, page_offset_);
   address(access.place, access.displacement);
-  probe(static_cast<u64>(word_), false, colds_[cold]);
+  probe(static_cast<u64>(word_), false, false, colds_[cold]);
   mov(sized(scratch1, word_), word_at(reg::r14));
 }
 
 // R14 = the host address of what is pushed next.
 void BlockWriter::probe_push(Cold& cold) {
   load_effective(scratch1, reg::r12 - word_);
-  probe(static_cast<u64>(word_), true, cold);
+  probe(static_cast<u64>(word_), true, true, cold);
 }
 
 // PUSH of memory or of the flags: with a probe of the stack for itself.

@@ -54,7 +54,8 @@ struct Refill {
   u32 miss = 0;   // where to go if the access needs the interpreter
   u32 departure = 0;
   u16 bytes = 0;
-  bool write = false;
+  bool write = false;    // stores must be allowed
+  bool dirties = false;  // the access stores for certain, so that the page may be marked as written to
 };
 
 }  // namespace doppel::translator

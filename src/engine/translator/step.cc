@@ -3,6 +3,7 @@
 #include <array>
 #include <bitset>
 
+#include "engine/translator/frame.h"
 #include "isa/x86/decoder.h"
 
 namespace doppel::translator {
@@ -150,21 +151,43 @@ StepKind kind_of_copy(Step& step) {
   return StepKind::copy;
 }
 
+// With R15 as the only scratch register.
+Recipe recipe_of_memory(const Step& step) {
+  const auto usable = [](const RegisterField& field) {
+    return field.kind == FieldKind::none || (field.kind == FieldKind::gpr && !is_slot(field.number));
+  };
+  if (step.enc.lock || !usable(step.enc.reg)) return Recipe::none;
+  const bool to_memory = step.enc.rm.written;
+  switch (step.in.mnemonic) {
+    case M(CMP):
+    case M(TEST): return Recipe::compare_memory;
+    case M(AND):
+    case M(OR):
+    case M(XOR): return to_memory ? Recipe::test_of_memory : Recipe::test;
+    case M(ADD): return to_memory ? Recipe::add_of_memory : Recipe::add_memory;
+    case M(SUB): return to_memory ? Recipe::sub_of_memory : Recipe::sub_memory;
+    default: return Recipe::none;
+  }
+}
+
 Recipe recipe_of(const Step& step) {
-  if (step.kind != StepKind::copy || step.has_memory() || step.enc.vector) return Recipe::none;
-  const RegisterField& destination = step.enc.rm.written ? step.enc.rm : step.enc.reg;
-  const bool sized = destination.kind == FieldKind::gpr && destination.bytes >= 4;
+  if (step.kind != StepKind::copy || step.enc.vector || step.enc.fpu) return Recipe::none;
+  if (step.has_memory()) return recipe_of_memory(step);
+  const RegisterField destination = step.destination(), source = step.source();
+  const bool plain = destination.kind == FieldKind::gpr && source.kind != FieldKind::gpr_high;
+  const bool apart = source.kind == FieldKind::none || source.number != destination.number;
   switch (step.in.mnemonic) {
     case M(CMP):
     case M(TEST): return Recipe::repeat;
     case M(AND):
     case M(OR):
-    case M(XOR): return sized ? Recipe::test : Recipe::none;
-    case M(ADD):
-    case M(SUB):
-      if (!sized || step.enc.hidden_gprs != 0) return Recipe::none;
-      if (step.enc.reg.kind == FieldKind::gpr && step.enc.reg.number == step.enc.rm.number) return Recipe::none;
-      return step.in.mnemonic == M(ADD) ? Recipe::add : Recipe::sub;
+    case M(XOR): return plain ? Recipe::test : Recipe::none;
+    case M(ADD): return plain && apart ? Recipe::add : Recipe::none;
+    case M(SUB): return plain && apart ? Recipe::sub : Recipe::none;
+    case M(NEG): return plain ? Recipe::negate : Recipe::none;
+    case M(SHL):
+    case M(SHR):
+    case M(SAR): return plain && !step.shift_by_cl ? Recipe::shift : Recipe::none;
     default: return Recipe::none;
   }
 }
@@ -253,6 +276,16 @@ StepKind kind_of(Step& step) {
 #undef M
 
 }  // namespace
+
+RegisterField Step::destination() const {
+  if (enc.rm.kind != FieldKind::none) return enc.rm.written || !enc.reg.written ? enc.rm : enc.reg;
+  return {.kind = FieldKind::gpr, .number = x86::rax, .bytes = in.operand_bytes, .written = true};
+}
+
+RegisterField Step::source() const {
+  if (enc.rm.kind == FieldKind::none) return {};
+  return enc.rm.written || !enc.reg.written ? enc.reg : enc.rm;
+}
 
 Step make_step(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes, u16 offset) {
   Step step;

@@ -36,8 +36,26 @@ enum class StepKind : u8 {
 // What an instruction has to do with the x87 unit.
 enum class X87 : u8 { none, used, numeric /* FIP tells where it is */ };
 
-// What can be computed again from registers alone.
-enum class Recipe : u8 { none, repeat /* CMP, TEST */, test /* AND, OR, XOR, TEST of the result */, add, sub };
+// How status flags can be computed again: from registers that still hold what they are of, or from one value that was kept aside
+// (NativeState::kept) because it would be gone.
+enum class Recipe : u8 {
+  none,
+  repeat,  // CMP, TEST of registers and constants
+  test,    // AND, OR, XOR: TEST of the result
+  add,     // ADD, SUB: from the result, by the inverse operation
+  sub,
+  negate,          // NEG: twice, of the result
+  compare_memory,  // CMP, TEST: of memory, which is kept
+  add_memory,      // ADD, SUB to a register: of memory, which is kept
+  sub_memory,
+  shift,           // by a constant: of the operand, which is kept
+  test_of_memory,  // AND, OR, XOR to memory: the result is kept
+  add_of_memory,   // ADD, SUB to memory: the result is kept
+  sub_of_memory,
+};
+
+// Whether the recipe is good only if a value was kept.
+constexpr bool keeps(Recipe recipe) { return recipe >= Recipe::compare_memory; }
 
 struct Step {
   StepKind kind = StepKind::outline;
@@ -50,6 +68,9 @@ struct Step {
   X87 x87 = X87::none;
   Recipe recipe = Recipe::none;
 
+  // The register that an arithmetic instruction writes; RAX where the opcode implies it.
+  x86::RegisterField destination() const;
+  x86::RegisterField source() const;  // the other operand, if it is a register
   bool has_memory() const {
     return enc.rm.kind == x86::FieldKind::memory && kind != StepKind::lea && kind != StepKind::nothing;
   }

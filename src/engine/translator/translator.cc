@@ -30,6 +30,7 @@ class TranslatorEngine final : public Engine {
         VcpuSettings{.block_cache_bytes = std::max(least_blocks, options_.block_cache_bytes / vcpus),
                      .repeatable = options_.repeatable,
                      .verify = options_.verify,
+                     .counts = options_.repeatable || options_.instruction_counts,
                      .profile = options_.profile,
                      .perf_map = perf_map_.get(),
                      .longest_block = options_.longest_block,

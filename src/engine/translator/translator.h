@@ -16,9 +16,10 @@ struct TranslatorOptions {
   bool repeatable = false;  // as InterpreterOptions::repeatable; instruction budgets are then kept exactly by translated code
   unsigned longest_block = 48;  // instructions, at most; of 1, every instruction is translated by itself
   bool verify = false;          // everything translated is interpreted, too, and compared; repeatable only
-  bool profile = false;         // counts how often each translated block is entered, for statistics()
-  bool perf_map = false;        // names translated code for perf(1)
-  u32 warm_up = 24;             // times that the interpreter executes a block before it is translated
+  bool instruction_counts = true;  // Vcpu::instruction_count is kept; otherwise only what is interpreted counts, unless repeatable
+  bool profile = false;   // counts how often each translated block is entered, for statistics()
+  bool perf_map = false;  // names translated code for perf(1)
+  u32 warm_up = 24;       // times that the interpreter executes a block before it is translated
 };
 
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options = {});

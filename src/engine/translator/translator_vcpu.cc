@@ -72,7 +72,7 @@ TranslatorVcpu::Jumps TranslatorVcpu::make_jumps() {
 TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings,
                                CodeCache cache)
     : InterpreterVcpu(wiring, decoder, settings.block_cache_bytes, settings.repeatable),
-      translations_(make_translations(std::move(cache), cpu_, settings.repeatable, {this, refill, look_up})),
+      translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up})),
       jumps_(make_jumps()),
       no_jumps_(make_jumps()),
       perf_map_(settings.perf_map),
@@ -82,7 +82,9 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
   cpu_.native.no_jumps = no_jumps_.get();
   cpu_.native.all_jumps = jumps_.get();
   cpu_.native.go();
+  translations_.counted = settings.repeatable;
   translations_.profiled = settings.profile;
+  translations_.charged = settings.counts;
   if (settings.verify) {
     CHECK(settings.repeatable);
     verifier_ = std::make_unique<Verifier>(cpu_);
@@ -275,12 +277,14 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
     ++statistics_.tlb_misses;
   statistics_.interpreted_instructions += departure.count;
   cpu_.remaining += departure.charged;
+  const u64 flushes = cpu_.tlbs.flushes;
   const bool falls_through = run_operations(block, departure.first, departure.count);
   if (cpu_.leave != Leave::next_block) {
     if (cpu_.leave == Leave::fault && cpu_.fault.vector != interpreter::run_alone) ++statistics_.faults;
     return settle(), 0;
   }
-  if (!falls_through || !departure.resume || !block.valid() || cpu_.code_context != context) return go_on();
+  const bool as_before = block.valid() && cpu_.code_context == context && cpu_.tlbs.flushes == flushes;
+  if (!falls_through || !departure.resume || !as_before) return go_on();
   if (cpu_.attention.load() || code_changed_.load() || !units_allowed(native)) return 0;
   cpu_.remaining -= departure.charged - departure.count;
   return departure.resume;
@@ -318,7 +322,7 @@ u32 TranslatorVcpu::go_on() {
 // Accesses that share a probe lie in two pages, and may again: from now on each has a probe of its own when the first one misses.
 void TranslatorVcpu::narrow(u32 number) {
   const Departure& departure = translations_.departures[number];
-  if (departure.narrowed || departure.count < 2) return;
+  if (departure.narrowed) return;
   if (!translations_.room()) return;
   translate_narrowly(cpu_, translations_, number);
   ++statistics_.narrowed;
@@ -336,7 +340,7 @@ u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
     self.narrow(refill.departure);
     return miss;
   }
-  const auto kind = refill.write ? interpreter::AccessKind::write : interpreter::AccessKind::read;
+  const auto kind = refill.dirties ? interpreter::AccessKind::write : interpreter::AccessKind::read;
   if (!interpreter::translate_to_host(cpu, linear, kind, interpreter::current_table(cpu)).ok) return miss;
   const interpreter::TlbEntry& entry = cpu.tlb[interpreter::Tlb::slot_of(linear)];
   if ((linear ^ (refill.write ? entry.write_tag : entry.read_tag)) > ~page_mask) return miss;

@@ -16,6 +16,7 @@ struct VcpuSettings {
   u64 block_cache_bytes;
   bool repeatable;
   bool verify = false;
+  bool counts = true;
   bool profile = false;
   PerfMap* perf_map = nullptr;  // null: none
   unsigned longest_block;
