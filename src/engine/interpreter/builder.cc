@@ -225,6 +225,14 @@ Block* some_operations(const Block& whole, unsigned first, unsigned count, Scrat
   return block;
 }
 
+u64 physical_of_code(Cpu& cpu) {
+  const u64 linear = linear_of_code(cpu);
+  CodeBytes code;
+  if (!fetch_page(cpu, linear, code) || !code.host) return no_ram;
+  cpu.note_code_page(linear, current_table(cpu));
+  return static_cast<u64>(code.host - cpu.ram);
+}
+
 Block* find_known_block(Cpu& cpu) {
   const u64 linear = linear_of_code(cpu);
   CodeBytes code;

@@ -19,6 +19,10 @@ Block* some_operations(const Block& whole, unsigned first, unsigned count, Scrat
 // and code outside of RAM, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch);
 
+// Where in RAM the code at cpu.rip is, noted as code that jumps lead to; no_ram if it is not there.
+constexpr u64 no_ram = ~u64{0};
+u64 physical_of_code(Cpu& cpu);
+
 // The same, but only what has been decoded; nullptr says nothing about faults.
 Block* find_known_block(Cpu& cpu);
 

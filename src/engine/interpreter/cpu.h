@@ -61,7 +61,8 @@ struct Cpu {
   Cpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_arena_bytes);
 
   // ---- hot ----
-  u64 gpr[18] = {};  // [16]: block's rip, [17]: zero
+  u64 gpr[18] = {};    // [16]: block's rip, [17]: zero
+  NativeState native;  // reached with small displacements, as are the registers before it
   LazyFlags flags;
   TlbEntry* tlb = nullptr;  // the current table
   u8* ram = nullptr;
@@ -83,7 +84,6 @@ struct Cpu {
   const Op* next_op = nullptr;  // unthreaded dispatch only
   bool chains_blocks = true;    // blocks go on to each other by the jump cache; false: each returns to the run loop
   unsigned longest_block = Block::max_instructions;  // instructions
-  NativeState native;
 
   // ---- the rest ----
   x86::X86State s;

@@ -19,17 +19,22 @@ struct NativeJump {
 static_assert(sizeof(NativeJump) == 32);  // translated code scales by it
 
 struct NativeState {
+  // What most blocks use lies within 128 bytes, so that it is reached by short displacements.
   u64 code_page = 0;          // linear address of the page whose translated code runs
-  u64 resume = 0;             // host address to enter at
-  u64 host_stack = 0;         // the caller's stack while translated code runs
-  u64 target = 0;             // of a branch that the jump cache did not know
   u64 kept = 0;               // what a block may compute status flags from
   std::array<u64, 4> held{};  // host addresses that a block uses again
-  u32 departure = 0;          // its own, while a helper looks for it
-  u16 saved_flags = 0;        // status flags as LAHF and SETO give them: bits 8–15 and bit 0
-  u8 vectors_loaded = 0;      // the host's vector registers are the guest's: vectors_allowed when they were loaded
-  u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written
+
+  // Translated code looks for what is wanted of it at backward branches, by a load from `poll`, and at indirect ones, in `jumps`:
+  // a pointer to no memory and an empty table stop it.
+  std::atomic<u64> poll{0};
+  std::atomic<NativeJump*> jumps{nullptr};
+
+  u64 target = 0;          // of a branch that the jump cache did not know
+  u32 departure = 0;       // its own, while a helper looks for it
+  u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
+  u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
+  u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written
 
   // The x87 unit: while x87_loaded, the host's is the guest's. Its state goes both ways through an XSAVE image; where the last
   // instruction was that FIP tells of is noted apart, since the host's pointer is another.
@@ -37,15 +42,13 @@ struct NativeState {
   u8 x87_prepared = 0;  // the image holds the guest's state, and it may be loaded
   i32 x87_offset = -1;  // of that instruction in x87_page; -1: none
   u64 x87_page = 0;     // linear address
-  alignas(64) std::array<u8, 832> x87_image{};
 
-  // Translated code looks for what is wanted of it at backward branches, by a load from `poll`, and at indirect ones, in `jumps`:
-  // a pointer to no memory and an empty table stop it.
-  std::atomic<u64> poll{0};
-  std::atomic<NativeJump*> jumps{nullptr};
+  u64 resume = 0;                   // host address to enter at
+  u64 host_stack = 0;               // the caller's stack while translated code runs
   NativeJump* all_jumps = nullptr;  // nullptr: there is no translated code
   NativeJump* no_jumps = nullptr;
   u64 poll_page = 0;
+  alignas(64) std::array<u8, 832> x87_image{};
 
   // Any thread.
   void stop() {

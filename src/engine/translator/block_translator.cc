@@ -57,7 +57,7 @@ BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, u32 index)
 }
 
 void BlockWriter::write() {
-  align(16);
+  align(8);
   entry();
   emit_range(0, static_cast<unsigned>(steps_.size()));
   if (!ended_) exit_to(page_offset_ + block_.length, interpreter_takes_over);

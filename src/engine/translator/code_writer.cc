@@ -194,9 +194,11 @@ void CodeWriter::encode(const Encoding& enc, const std::array<u8, 16>& host, con
 void CodeWriter::modrm(unsigned reg_number, unsigned rm_number, const std::optional<HostMemory>& memory) {
   const unsigned low = (reg_number & 7) << 3 | (rm_number & 7);
   if (!memory) return db(static_cast<int>(0xc0 | low));
+  const bool none = memory->displacement == 0 && (rm_number & 7) != 5;
   const bool small = memory->displacement == static_cast<i8>(memory->displacement);
-  db(static_cast<int>((small ? 0x40u : 0x80u) | low));
+  db(static_cast<int>((none ? 0u : small ? 0x40u : 0x80u) | low));
   if ((rm_number & 7) == 4) db(0x24);  // SIB: no index, this base
+  if (none) return;
   if (small)
     db(static_cast<u8>(memory->displacement));
   else

@@ -1,6 +1,6 @@
 // How translated code sees the machine: host registers of guest registers, and the vCPU's state relative to the stack pointer.
 //
-// While translated code runs, RSP is the address of the Cpu, R13 the current TLB table, R14 and R15 are scratch, and the guest's
+// While translated code runs, RSP is the address of Cpu::native, R13 the current TLB table, R14 and R15 are scratch, and the guest's
 // general registers are in the host's of the same name, but for RSP (in R12) and R12–R15 (in Cpu::gpr).
 #pragma once
 
@@ -21,13 +21,13 @@ constexpr bool is_slot(unsigned gpr) { return gpr >= 12; }
 constexpr u32 bit_of(unsigned gpr) { return gpr < 16 ? 1u << gpr : 0; }  // none for RIP and no register
 constexpr unsigned host_of(unsigned gpr) { return gpr == x86::rsp ? guest_rsp_host : gpr; }
 
-// Displacements from the Cpu.
+// Displacements from Cpu::native.
 class Frame {
  public:
   explicit Frame(const Cpu& cpu) : cpu_(cpu) {}
   template <class T>
   i32 at(const T& member) const {
-    return static_cast<i32>(reinterpret_cast<const u8*>(&member) - reinterpret_cast<const u8*>(&cpu_));
+    return static_cast<i32>(reinterpret_cast<const u8*>(&member) - reinterpret_cast<const u8*>(&cpu_.native));
   }
   i32 gpr(unsigned number) const { return at(cpu_.gpr[number]); }
   i32 segment_base(x86::Segment segment) const { return at(cpu_.s.segments[segment].base); }

@@ -72,13 +72,13 @@ void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
     shr(reg::r15d, page_shift - entry_shift);
   }
   and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask << entry_shift));
-  xor_(reg::r14, ptr[reg::r13 + reg::r15 + probe_tag(write)]);
+  xor_(reg::r14, ptr[reg::r15 + reg::r13 + probe_tag(write)]);
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
   cold.probes.push_back(
       {jump_if(0x87), {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write, .dirties = dirties}});
-  add(reg::r14, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, host))]);
+  add(reg::r14, ptr[reg::r15 + reg::r13 + static_cast<int>(offsetof(TlbEntry, host))]);
   if (write) {
-    mov(reg::r15, ptr[reg::r13 + reg::r15 + static_cast<int>(offsetof(TlbEntry, flags))]);
+    mov(reg::r15, ptr[reg::r15 + reg::r13 + static_cast<int>(offsetof(TlbEntry, flags))]);
     cmp(byte[reg::r15], 0);
     cold.jumps.push_back(jump_if(0x85));
   }

@@ -8,8 +8,8 @@ namespace doppel::translator {
 
 // Offsets into the code cache.
 struct Stubs {
-  u32 enter;   // u32 enter(Cpu*): runs from NativeState::resume, with the flags in saved_flags; the departure's index
-  u32 depart;  // R15D is the departure's index
+  u32 enter;  // u32 enter(NativeState*): runs from NativeState::resume, with the flags in saved_flags; the departure's index
+  u32 depart;         // R15D is the departure's index
   u32 depart_lookup;  // the same, and R14 the branch's target
   u32 lookup;         // goes to R14 with the flags saved, if the jump cache or Helpers::lookup knows it
   u32 refill;         // asks Helpers::refill for R14, the linear address; R15D is the Refill's index

@@ -75,6 +75,7 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
       translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up})),
       jumps_(make_jumps()),
       no_jumps_(make_jumps()),
+      found_code_(std::make_unique<FoundCode[]>(found_code_mask + 1)),
       perf_map_(settings.perf_map),
       warm_up_(settings.warm_up) {
   cpu_.longest_block = settings.longest_block;
@@ -128,6 +129,7 @@ void TranslatorVcpu::forget_translations() {
   translations_.drop();
   outlined_.clear();
   std::fill_n(jumps_.get(), native_jump_mask + 1, NativeJump{});
+  std::fill_n(found_code_.get(), found_code_mask + 1, FoundCode{});
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
   statistics_.longest_flush = std::max(statistics_.longest_flush, took);
 }
@@ -226,8 +228,9 @@ u32 TranslatorVcpu::enter(u32 offset) {
   if (!cpu_.long64) native.flat_segments = flat_segments(cpu_);
   if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
   native.resume = translations_.cache.address(offset);
-  const auto stub = reinterpret_cast<u32 (*)(Cpu*)>(translations_.cache.address(translations_.stubs.enter));
-  const u32 id = stub(&cpu_);
+  const auto stub = reinterpret_cast<u32 (*)(interpreter::NativeState*)>(
+      translations_.cache.address(translations_.stubs.enter));
+  const u32 id = stub(&native);
   cpu_.flags.unpack(from_save_format(native.saved_flags));
   x87_wanted_ = collect_x87(cpu_);
   ++statistics_.departures[static_cast<unsigned>(translations_.departures[id].kind)];
@@ -348,15 +351,30 @@ u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
   return self.translations_.cache.address(refill.retry);
 }
 
+// Translated code at `target`, an offset, or 0. Most is found without a look at the block, whose memory is cold.
+u32 TranslatorVcpu::find_code(u64 target) {
+  cpu_.rip = target;
+  const u64 physical = interpreter::physical_of_code(cpu_);
+  if (physical == interpreter::no_ram) return 0;
+  const u64 key = physical << 3 | u64{1} << 2 | static_cast<u64>(cpu_.mode == x86::CodeMode::long64);
+  FoundCode& found = found_code_[(key ^ key >> 15) & found_code_mask];
+  const u32 generation = cpu_.generations[physical / page_size].load(std::memory_order_relaxed);
+  if (found.key == key && found.generation == generation) return found.code;
+  const Block* block = interpreter::find_known_block(cpu_);
+  if (!block || !block->native) return 0;
+  const u32 code = translations_.blocks[block->native].entry_found;
+  if (!block->crossing && cpu_.long64) found = {key, code, generation};
+  return code;
+}
+
 // A target that the jump cache does not know, but there is translated code.
 u64 TranslatorVcpu::look_up(void* owner, u64 target) {
   auto& self = *static_cast<TranslatorVcpu*>(owner);
   Cpu& cpu = self.cpu_;
   if (self.verifier_ || cpu.attention.load() || self.code_changed_.load() || !x86::is_canonical(target)) return 0;
-  cpu.rip = target;
-  const Block* block = interpreter::find_known_block(cpu);
-  if (!block || !block->native) return 0;
-  const u64 code = self.translations_.cache.address(self.translations_.blocks[block->native].entry_found);
+  const u32 found = self.find_code(target);
+  if (found == 0) return 0;
+  const u64 code = self.translations_.cache.address(found);
   self.jumps_[jump_slot(target)] = {target, cpu.code_context, code, target & page_mask};
   cpu.native.code_page = target & page_mask;
   ++self.statistics_.lookups;

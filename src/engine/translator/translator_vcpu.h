@@ -47,6 +47,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   // Helpers.
   static u64 refill(void* owner, u64 linear, u32 number);
   static u64 look_up(void* owner, u64 target);
+  u32 find_code(u64 target);
   void narrow(u32 departure);
 
   void run_native(u32 offset);
@@ -77,6 +78,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   static Jumps make_jumps();  // empty, and in no memory yet
 
   Jumps jumps_, no_jumps_;
+  std::unique_ptr<FoundCode[]> found_code_;
   Statistics statistics_;
   std::vector<CodePlace> places_;  // when profiling, by NativeBlock
   PerfMap* const perf_map_;
