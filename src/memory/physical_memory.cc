@@ -1,8 +1,12 @@
 // Guest RAM: a memfd mapped once between guard pages, regions over it, and what is known per page. See physical_memory.h.
 //
-// How a store and mark_code cannot miss each other: the storing thread does "store; load flags" without a fence, because
-// that is the hot path of every engine. mark_code does "set lines and flag; membarrier; (caller) load bytes"; the
-// membarrier is the full fence that the storing thread left out (membarrier(2), PRIVATE_EXPEDITED).
+// How a store and mark_code cannot miss each other:
+// - Devices, and engines out of line, do "store; load flags" without a fence. mark_code does "set lines and flag; membarrier; (caller) load
+//   bytes"; the membarrier is the full fence that the storing thread left out (membarrier(2), PRIVATE_EXPEDITED).
+// - Engines in line do "load flags; store", within one block. mark_code begins a grace period behind the flag, and until that is over the
+//   caller does not keep what it decodes.
+// How a block that overwrites itself cannot miss that another thread has just done so: the flag outlives the lines by a grace period, so
+// that its stores come to note_write, behind which the generation is the new one.
 #include "memory/physical_memory.h"
 
 #include <fmt/format.h>
@@ -82,8 +86,11 @@ Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& m
   memory->page_flags_ = map_array<std::atomic<u8>>(pages);
   memory->code_generations_ = map_array<std::atomic<u32>>(pages);
   memory->code_lines_ = map_array<std::atomic<u64>>(pages);
+  memory->code_periods_ = map_array<u64>(pages);
   memory->dirty_ = map_array<std::atomic<u64>>((pages + 63) / 64);
-  if (!memory->page_flags_ || !memory->code_generations_ || !memory->code_lines_ || !memory->dirty_) return refused();
+  if (!memory->page_flags_ || !memory->code_generations_ || !memory->code_lines_ || !memory->code_periods_ ||
+      !memory->dirty_)
+    return refused();
   register_membarrier();
   return memory;
 }
@@ -93,6 +100,7 @@ PhysicalMemory::~PhysicalMemory() {
   unmap_array(page_flags_, pages_);
   unmap_array(code_generations_, pages_);
   unmap_array(code_lines_, pages_);
+  unmap_array(code_periods_, pages_);
   unmap_array(dirty_, (pages_ + 63) / 64);
 }
 
@@ -128,32 +136,46 @@ PhysicalMemory::HostRange PhysicalMemory::host_range(GuestPhysical address) cons
   return {ram_ + region->offset + offset, region->size - offset, region->kind == Kind::ram};
 }
 
-void PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte) {
+bool PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte, const GracePeriods::Member* self) {
   CHECK(page < pages_ && first_byte <= last_byte && last_byte < page_size);
   const u64 lines = lines_of(first_byte, last_byte);
   constexpr u8 settled = page_flag::holds_code | page_flag::code_settled;
-  // Loads first: decoding the same lines again is frequent and must not write shared memory.
-  if ((code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & settled) == settled) return;
+  // Loads first: decoding the same lines again is frequent and must not write shared memory. The caller read the generation before them,
+  // and who overwrites code clears the lines before it bumps the generation.
+  if ((code_lines_[page].load() & lines) == lines && (page_flags_[page].load() & settled) == settled) return true;
+  const std::lock_guard lock(code_mutex_);
   code_lines_[page].fetch_or(lines);
-  u8 flags = page_flags_[page].fetch_or(page_flag::holds_code) | page_flag::holds_code;
+  const u8 flags = page_flags_[page].fetch_or(page_flag::holds_code);
   // On a page that all threads know as code every store comes to note_code_write, which fences for itself.
-  if ((flags & settled) == settled) return;
-  fence_all_threads();
-  while ((flags & page_flag::holds_code) != 0 &&
-         !page_flags_[page].compare_exchange_weak(flags, flags | page_flag::code_settled)) {
+  if ((flags & settled) == settled) return true;
+  if ((flags & page_flag::holds_code) == 0) {
+    code_periods_[page] = grace_periods_.start(self);
+    fence_all_threads();
   }
+  if (!grace_periods_.over(code_periods_[page], self)) return false;
+  page_flags_[page].fetch_or(page_flag::code_settled);
+  return true;
 }
 
-// The order matters: lines, flag, generation. Whoever marks the page between two of these read the generation before it was
-// bumped, so that what it decodes is never used.
+// The order matters: lines, then generation. Whoever finds the lines as they were read the generation before it was bumped, so that what
+// it decodes is not valid; whoever finds them empty waits for the lock, behind which the generation is bumped.
 bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
   std::atomic_thread_fence(std::memory_order_seq_cst);  // the store that brought us here, before the lines are looked at
-  if ((code_lines_[page].load() & lines_of(first_byte, last_byte)) == 0) return false;
-  code_lines_[page].store(0);
-  page_flags_[page].fetch_and(static_cast<u8>(~(page_flag::holds_code | page_flag::code_settled)));
-  code_generations_[page].fetch_add(1);
-  for (CodeWatcher* watcher : watchers_) watcher->code_changed();
-  return true;
+  const u64 lines = lines_of(first_byte, last_byte);
+  if (const u64 now = code_lines_[page].load(); now != 0 && (now & lines) == 0) return false;
+  const std::lock_guard lock(code_mutex_);
+  const u64 now = code_lines_[page].load();
+  const bool overwritten = (now & lines) != 0;
+  if (overwritten) {
+    code_lines_[page].store(0);
+    code_generations_[page].fetch_add(1);
+    // They hear of it before the period begins: whoever has passed since knows it.
+    for (CodeWatcher* watcher : watchers_) watcher->code_changed();
+    code_periods_[page] = grace_periods_.start();
+  }
+  if ((overwritten || now == 0) && grace_periods_.over(code_periods_[page]))
+    page_flags_[page].fetch_and(static_cast<u8>(~(page_flag::holds_code | page_flag::code_settled)));
+  return overwritten;
 }
 
 bool PhysicalMemory::note_write(u64 offset, u64 size) {

@@ -2,13 +2,14 @@
 //
 // Per RAM page there is one flag byte, which every store looks at after its translation: zero means "just store".
 //   holds_code  some vCPU has decoded instructions of this page: the store must bump the page's code generation
-//               (only if it touches a 64-byte line that holds code)
+//               (only if it touches a 64-byte line that holds code); it stays until no vCPU executes what was overwritten
 //   log_dirty   the dirty log is on and the page is still clean in it
 // RAM pages are numbered by RAM offset (not by guest-physical address), so that aliases share their flags.
 #pragma once
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "memory/bus.h"
+#include "memory/grace_periods.h"
 
 namespace doppel {
 
@@ -28,7 +30,7 @@ constexpr unsigned page_shift = 12;
 namespace page_flag {
 constexpr u8 holds_code = 1;
 constexpr u8 log_dirty = 2;
-constexpr u8 code_settled = 4;  // with holds_code: every thread has been fenced since that was set
+constexpr u8 code_settled = 4;  // with holds_code: no thread stores without having seen that
 }  // namespace page_flag
 
 // Hears that decoded code was overwritten: on the writing thread, after the page's generation was bumped. Must not block.
@@ -78,12 +80,15 @@ class PhysicalMemory {
   std::atomic<u8>* page_flags() const { return page_flags_; }
   // Incremented whenever a line that holds decoded code is written; blocks remember the value they were decoded at.
   std::atomic<u32>* code_generations() const { return code_generations_; }
-  // Marks [first_byte, last_byte] of the page as code before it is decoded. In this order: read the generation, mark_code,
-  // fetch the bytes. Then a store by another thread (plain store, then a load of page_flags) is either seen by the fetch or
-  // bumps the generation past the value that was read.
-  void mark_code(u64 page, unsigned first_byte, unsigned last_byte);
-  // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped.
+  // Marks [first_byte, last_byte] of the page as code before it is decoded, on the thread of the vCPU `self` between two blocks. In this
+  // order: read the generation, mark_code, fetch the bytes. If it returns true, a store by another thread is either seen by the fetch
+  // or bumps the generation past the value that was read. False: some vCPU may not yet know the page as code; what is fetched now
+  // may be executed once, and not be kept.
+  bool mark_code(u64 page, unsigned first_byte, unsigned last_byte, const GracePeriods::Member* self = nullptr);
+  // After a store that found page_flags non-zero (and after DMA). Returns true if the code generation was bumped. If another thread
+  // has done that for an earlier store, and a block of the page is still executed, then its new value is seen from now on.
   bool note_write(u64 offset, u64 size);
+  GracePeriods& grace_periods() { return grace_periods_; }
 
   // Before the machine starts, and while it is not running.
   void watch_code(CodeWatcher& watcher);
@@ -115,7 +120,10 @@ class PhysicalMemory {
   std::atomic<u8>* page_flags_ = nullptr;
   std::atomic<u32>* code_generations_ = nullptr;
   std::atomic<u64>* code_lines_ = nullptr;  // one bit per 64-byte line
-  std::atomic<u64>* dirty_ = nullptr;       // bitmap
+  u64* code_periods_ = nullptr;             // begun when the page was flagged, or last overwritten
+  std::mutex code_mutex_;                   // who changes the lines, these and the flag
+  GracePeriods grace_periods_;
+  std::atomic<u64>* dirty_ = nullptr;  // bitmap
   bool logging_ = false;
   std::vector<CodeWatcher*> watchers_;
   std::vector<Region> regions_;  // sorted by base

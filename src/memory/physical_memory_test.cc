@@ -57,6 +57,61 @@ TEST_F(Memory, CodeIsTrackedByLine) {
   EXPECT_EQ(generation(2), 1u);
 }
 
+// A page of code is settled when every vCPU but the marking one has passed since it was flagged.
+TEST_F(Memory, CodeIsKeptAfterAGracePeriod) {
+  unsigned hurried = 0;
+  GracePeriods::Member marking(memory->grace_periods(), [] { FAIL() << "it is between two blocks itself"; });
+  GracePeriods::Member other(memory->grace_periods(), [&] { ++hurried; });
+  marking.pass();
+  EXPECT_TRUE(memory->mark_code(1, 0, 0, &marking)) << "the other is outside";
+  EXPECT_EQ(hurried, 0u);
+  other.pass();
+  EXPECT_FALSE(memory->mark_code(2, 0, 0, &marking));
+  EXPECT_FALSE(memory->mark_code(2, 0, 0, &marking));
+  EXPECT_EQ(flags(2), page_flag::holds_code);
+  EXPECT_EQ(hurried, 1u);
+  other.pass();
+  EXPECT_TRUE(memory->mark_code(2, 0, 0, &marking));
+  EXPECT_EQ(flags(2), page_flag::holds_code | page_flag::code_settled);
+  EXPECT_TRUE(memory->mark_code(2, 0x100, 0x100, &marking)) << "more of the same page";
+  EXPECT_FALSE(memory->mark_code(3, 0, 0, &marking));
+  other.leave();
+  EXPECT_TRUE(memory->mark_code(3, 0, 0, &marking));
+}
+
+// Two that mark at once wait for each other without blocking.
+TEST_F(Memory, TwoMarkAtOnce) {
+  GracePeriods::Member one(memory->grace_periods(), [] {}), two(memory->grace_periods(), [] {});
+  one.pass();
+  two.pass();
+  EXPECT_FALSE(memory->mark_code(1, 0, 0, &one));
+  EXPECT_FALSE(memory->mark_code(2, 0, 0, &two));
+  one.pass();
+  EXPECT_TRUE(memory->mark_code(2, 0, 0, &two));
+  two.pass();
+  EXPECT_TRUE(memory->mark_code(1, 0, 0, &one));
+}
+
+// Stores come to note_write for as long as a vCPU may execute what was overwritten.
+TEST_F(Memory, TheFlagOutlivesTheCode) {
+  unsigned hurried = 0;
+  GracePeriods::Member vcpu(memory->grace_periods(), [&] { ++hurried; });
+  vcpu.pass();
+  memory->mark_code(1, 0, 0, &vcpu);
+  EXPECT_TRUE(memory->note_write(0x1000, 1));
+  EXPECT_EQ(hurried, 1u);
+  EXPECT_NE(flags(1) & page_flag::holds_code, 0);
+  EXPECT_FALSE(memory->note_write(0x1000, 1)) << "bumped already";
+  EXPECT_NE(flags(1) & page_flag::holds_code, 0);
+  EXPECT_TRUE(memory->mark_code(1, 0, 0, &vcpu)) << "all know it as code still";
+  EXPECT_TRUE(memory->note_write(0x1000, 1));
+  EXPECT_EQ(generation(1), 2u);
+  vcpu.pass();
+  EXPECT_FALSE(memory->note_write(0x1800, 1)) << "anywhere in the page";
+  EXPECT_EQ(flags(1), 0);
+  EXPECT_EQ(generation(1), 2u);
+}
+
 TEST_F(Memory, DirtyLog) {
   memory->start_dirty_log();
   memory->mark_code(3, 0, 63);

@@ -185,6 +185,32 @@ by_late_store:
   %endmacro
   modified_by 300, store_late
 
+; Each round changes the very next instruction, while the second keeps storing beside it: the block that runs is stale at any moment.
+; expect: rbx=0, rcx=2000
+page_with_two_writers:
+  start_second .other
+  xor ecx, ecx
+.round:
+  inc ecx
+  mov edx, ecx
+  mov [rel .changed + 1], dl
+.changed:
+  mov al, 0
+  cmp al, dl
+  setne al
+  movzx eax, al
+  add ebx, eax
+  cmp ecx, 2000
+  jb .round
+  done
+.elsewhere:
+  dd 0
+.other:
+  second_started
+.store:
+  inc dword [rel .elsewhere]
+  jmp .store
+
 ; ---- where the code is ----
 
 ; An instruction that spans two pages, changed in the one and in the other.

@@ -21,7 +21,7 @@ struct Block {
   const std::atomic<u32>* generation_now;  // of the page that holds it
   u32 generation;                          // what it was when the block was decoded
   x86::CodeMode mode;
-  bool uncached;  // fetched from no RAM page, or cut short: used once
+  bool uncached;  // fetched from no RAM page, or from one that is not known as code to all: used once
   u16 count;      // instructions; ops[count] is the end marker
   u16 length;     // bytes
   Block* chain;   // hash bucket

@@ -103,12 +103,11 @@ void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, B
     draft = {};
     decode_within_page(cpu, std::span(copy).first(size), limit, draft);
     if (draft.count == 0) return;  // the first instruction leaves the page
-    cpu.memory.mark_code(page, in_page, in_page + draft.length - 1);
+    block.uncached = !cpu.memory.mark_code(page, in_page, in_page + draft.length - 1, &cpu.grace);
     if (std::memcmp(copy.data(), code.host, draft.length) == 0) break;
   }
   block.physical = offset;
   block.generation_now = &cpu.generations[page];
-  block.uncached = false;
 }
 
 u64 linear_of_code(const Cpu& cpu) {
@@ -150,15 +149,15 @@ bool decode_crossing(Cpu& cpu, u64 linear, const CodeBytes& code, Draft& draft, 
   if (!fetch_next_page(cpu, linear, code.room, second)) return false;
   const bool in_ram = code.host && second.host;
   if (in_ram) {
-    block.uncached = false;
     block.physical = static_cast<u64>(code.host - cpu.ram);
     block.generation_now = &cpu.generations[code.page(cpu)];
     block.second_page = second.page(cpu);
     // As in decode_ram: generations first, then the marks, then the bytes. The whole reach of an instruction is marked.
     block.generation = block.generation_now->load();
     block.second_generation = cpu.generations[block.second_page].load();
-    cpu.memory.mark_code(code.page(cpu), page_size - available, page_size - 1);
-    cpu.memory.mark_code(block.second_page, 0, longest_instruction - available - 1);
+    const bool first_kept = cpu.memory.mark_code(code.page(cpu), page_size - available, page_size - 1, &cpu.grace);
+    const bool second_kept = cpu.memory.mark_code(block.second_page, 0, longest_instruction - available - 1, &cpu.grace);
+    block.uncached = !first_kept || !second_kept;
   }
   fetch(0, longest_instruction);
   draft = {};
@@ -180,10 +179,12 @@ bool second_page_holds(Cpu& cpu, u64 linear, const CodeBytes& code, const Block&
 
 Block* cut_short(const Block& whole, u64 limit, ScratchBlock& scratch) {
   Block* block = scratch.block();
-  std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
+  if (block != &whole) {
+    std::memcpy(static_cast<void*>(block), &whole, sizeof(Block));
+    block->native = 0;  // which is the whole's
+    std::copy_n(whole.ops, limit, block->ops);
+  }
   block->count = static_cast<u16>(limit);
-  block->native = 0;  // which is the whole's
-  std::copy_n(whole.ops, limit, block->ops);
   block->ops[limit] = {};
   block->ops[limit].handler = execute_stop;
   block->ops[limit].offset = whole.ops[limit].offset;

@@ -16,7 +16,7 @@ struct ScratchBlock {
 Block* some_operations(const Block& whole, unsigned first, unsigned count, ScratchBlock& scratch);
 
 // The block at cpu.rip, of at most `limit` instructions. Whole blocks come from the cache and enter the jump cache; a shorter one,
-// and code outside of RAM, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.
+// code outside of RAM, and code that other vCPUs may not yet know as such, is put into `scratch` (and lasts until the next call). nullptr: the fetch fault is recorded.
 Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch);
 
 // Where in RAM the code at cpu.rip is, noted as code that jumps lead to; no_ram if it is not there.

@@ -14,7 +14,8 @@ Cpu::Cpu(const VcpuWiring& wiring, const Decoder& the_decoder, u64 block_arena_b
       decoder(the_decoder),
       index(wiring.index),
       count(wiring.count),
-      blocks(block_arena_bytes) {
+      blocks(block_arena_bytes),
+      grace(wiring.memory.grace_periods(), [this] { request_attention(); }) {
   ram = memory.ram();
   page_flags = memory.page_flags();
   generations = memory.code_generations();

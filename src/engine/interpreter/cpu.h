@@ -122,6 +122,7 @@ struct Cpu {
   Tlb tlbs;
   BlockCache blocks;
   VectorStubs stubs;
+  GracePeriods::Member grace;  // outside while the vCPU does not run
   const TraceHooks* trace = nullptr;
   AccessObserver* observer = nullptr;  // null: nobody
   u64 walks = 0;                       // of the page tables, for statistics

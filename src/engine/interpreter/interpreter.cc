@@ -23,6 +23,18 @@ namespace {
 constexpr u64 dr6_single_step = u64{1} << 14;
 constexpr u64 debugctl_branches = u64{1} << 1;  // BTF: TF traps at taken branches only
 
+// Grace periods wait for a vCPU only while it is in run().
+class RunScope {
+ public:
+  explicit RunScope(GracePeriods::Member& member) : member_(member) { member_.pass(); }
+  ~RunScope() { member_.leave(); }
+  RunScope(const RunScope&) = delete;
+  RunScope& operator=(const RunScope&) = delete;
+
+ private:
+  GracePeriods::Member& member_;
+};
+
 }  // namespace
 
 void InterpreterVcpu::reset() {
@@ -59,12 +71,14 @@ bool InterpreterVcpu::runnable() const {
 
 VcpuExit InterpreterVcpu::run(u64 budget) {
   const HostFpuScope host_fpu(cpu_);
+  const RunScope running(cpu_.grace);
   settle_count();
   cpu_.budget_start = std::min<u64>(budget, std::numeric_limits<i64>::max());
   cpu_.remaining = static_cast<i64>(cpu_.budget_start);
   cpu_.request_attention();
   for (;;) {
     if (cpu_.attention.exchange(false, std::memory_order_seq_cst)) {
+      cpu_.grace.pass();
       if (auto exit = attend()) return *exit;
     }
     if (cpu_.s.activity == Activity::shutdown) return TripleFault{cpu_.rip};

@@ -138,7 +138,8 @@ void note_store(Cpu& cpu, const u8* host, unsigned bytes) {
   const auto offset = static_cast<u64>(host - cpu.ram);
   if (!cpu.page_flags[offset >> page_shift].load(std::memory_order_relaxed)) [[likely]]
     return;
-  if (cpu.memory.note_write(offset, bytes)) resync_current_block(cpu);
+  cpu.memory.note_write(offset, bytes);
+  resync_current_block(cpu);  // also if another thread overwrote it first
 }
 
 Loaded<u64> load_slow(Cpu& cpu, u64 linear, unsigned bytes, Segment segment) {
