@@ -414,7 +414,7 @@ TEST_F(OpenTest, LongWritesBeginWriteback) {
     Waiting disk(**image);
     std::string data(1 * MiB, 'a');
     EXPECT_EQ(disk.write(0, std::string(16 * MiB, 'b')), 0);  // so that clusters are allocated, one behind the other
-    EXPECT_GE(recording.early.size(), 3u);                    // of qcow2, the first and the last have other things in them
+    EXPECT_GE(recording.early.size(), 3u);  // of qcow2, the first and the last have other things in them
     recording.early.clear();
     for (const u64 at : {7, 6, 4}) EXPECT_EQ(disk.write(at * MiB, data), 0);
     for (unsigned i = 0; i < 2000; ++i) EXPECT_EQ(disk.write(5 * MiB, data.substr(0, 4096)), 0);
@@ -424,6 +424,15 @@ TEST_F(OpenTest, LongWritesBeginWriteback) {
     (*image)->drain();
     if (format == Format::raw) {
       EXPECT_EQ(recording.early, std::vector<u64>{4 * MiB});
+    }
+    // Requests of at most 254 pages.
+    recording.early.clear();
+    for (u64 at = 8 * MiB; at < 12 * MiB; at += MiB) {
+      EXPECT_EQ(disk.write(at, data.substr(0, 254 * 4096)), 0);
+      EXPECT_EQ(disk.write(at + u64{254} * 4096, data.substr(0, 2 * 4096)), 0);
+    }
+    if (format == Format::raw) {
+      EXPECT_EQ(recording.early, std::vector<u64>{8 * MiB});
     }
     EXPECT_EQ(disk.flush(), 0);
   }

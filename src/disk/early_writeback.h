@@ -16,8 +16,11 @@ namespace doppel::disk {
 class EarlyWriteback {
  public:
   static constexpr u64 stretch_bytes = u64{4} << 20, least_request = u64{64} << 10;
+  // So much of a stretch must be written. Not all: drivers cut what has more pages than a request may have, 1 MiB into 254
+  // pages and 2, and small requests do not count.
+  static constexpr u64 enough_bytes = stretch_bytes / 32 * 31;
 
-  // Where the stretches begin of which as many bytes as they have are written now. Any thread.
+  // Where the stretches begin that are written now. Any thread.
   std::vector<u64> wrote(int fd, u64 offset, u64 bytes) {
     std::vector<u64> complete;
     if (bytes < least_request) return complete;
@@ -27,7 +30,7 @@ class EarlyWriteback {
       Counter& counter = counter_of(fd, index);
       counter.written += part;
       offset += part;
-      if (counter.written < stretch_bytes) continue;
+      if (counter.written < enough_bytes) continue;
       complete.push_back(index * stretch_bytes);
       counter = {};
     }
