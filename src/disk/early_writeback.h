@@ -53,7 +53,7 @@ class EarlyWriteback {
   }
 
   std::mutex mutex_;
-  std::array<Counter, 16> counters_;
+  std::array<Counter, 128> counters_;  // 16 writers of a stripe each drift apart by hundreds of MiB
   unsigned next_ = 0;
 };
 
