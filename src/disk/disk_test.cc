@@ -401,6 +401,43 @@ TEST_F(OpenTest, CacheModes) {
   }
 }
 
+// What was written all through by large requests goes to the medium before anyone asks, in whatever order it was written.
+TEST_F(OpenTest, LongWritesBeginWriteback) {
+  using doppel::testing::RecordingEngine;
+  using doppel::testing::Waiting;
+  for (const Format format : {Format::raw, Format::qcow2}) {
+    RecordingEngine recording(*loop);
+    const std::string path = folder.file("long", 16 * MiB);
+    if (format == Format::qcow2) std::ofstream(path) << *qcow2::new_image({.size_bytes = 16 * MiB});
+    auto image = open_disk({.path = path, .format = format}, recording);
+    ASSERT_TRUE(image) << image.error().message;
+    Waiting disk(**image);
+    std::string data(1 * MiB, 'a');
+    EXPECT_EQ(disk.write(0, std::string(16 * MiB, 'b')), 0);  // so that clusters are allocated, one behind the other
+    EXPECT_GE(recording.early.size(), 3u);  // of qcow2, the first and the last have other things in them
+    recording.early.clear();
+    for (const u64 at : {7, 6, 4}) EXPECT_EQ(disk.write(at * MiB, data), 0);
+    for (unsigned i = 0; i < 2000; ++i) EXPECT_EQ(disk.write(5 * MiB, data.substr(0, 4096)), 0);
+    EXPECT_TRUE(recording.early.empty());
+    const iovec list{data.data(), data.size()};
+    EXPECT_TRUE((*image)->write_at_once(5 * MiB, {&list, 1}));
+    (*image)->drain();
+    if (format == Format::raw) {
+      EXPECT_EQ(recording.early, std::vector<u64>{4 * MiB});
+    }
+    // Requests of at most 254 pages.
+    recording.early.clear();
+    for (u64 at = 8 * MiB; at < 12 * MiB; at += MiB) {
+      EXPECT_EQ(disk.write(at, data.substr(0, 254 * 4096)), 0);
+      EXPECT_EQ(disk.write(at + u64{254} * 4096, data.substr(0, 2 * 4096)), 0);
+    }
+    if (format == Format::raw) {
+      EXPECT_EQ(recording.early, std::vector<u64>{8 * MiB});
+    }
+    EXPECT_EQ(disk.flush(), 0);
+  }
+}
+
 TEST_F(OpenTest, OneWriterOrManyReaders) {
   const std::string path = folder.file("disk", 4096);
   const std::string in_use = "disk 'disk' is in use by another machine; stop that one first, or use a copy of the disk";

@@ -116,17 +116,17 @@ Task HostFile::read(Strand& strand, u64 offset, std::span<const iovec> buffers) 
     list = clipped;
   }
   if (there == 0) co_return 0;
-  IoWait wait{strand, {.kind = IoRequest::Kind::read, .fd = fd_for(offset, list), .offset = offset, .buffers = list}};
+  const int fd = fd_for(offset, list);
+  IoWait wait{strand,
+              {.kind = IoRequest::Kind::read, .fd = fd, .offset = offset, .buffers = list, .cached = is_cached(fd)}};
   co_return co_await wait;
 }
 
 Task HostFile::write(Strand& strand, u64 offset, std::span<const iovec> buffers) {
   const u64 bytes = total_bytes(buffers);
+  const int fd = direct_.choose(fd_.get(), offset, buffers, ~u64{0});
   IoWait wait{strand,
-              {.kind = IoRequest::Kind::write,
-               .fd = direct_.choose(fd_.get(), offset, buffers, ~u64{0}),
-               .offset = offset,
-               .buffers = buffers}};
+              {.kind = IoRequest::Kind::write, .fd = fd, .offset = offset, .buffers = buffers, .cached = is_cached(fd)}};
   const int error = co_await wait;
   if (error == 0) reached(offset + bytes);
   co_return error;

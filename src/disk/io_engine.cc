@@ -49,6 +49,8 @@ class ImmediateEngine final : public IoEngine {
   std::vector<OperationPtr> finished_;
 };
 
+constexpr u64 host_page = 4096;
+
 // A host that throttles its writers holds each of them for up to 200 ms. Refusing for ten times as long as that took, such
 // waits take no more than a tenth of the caller's time.
 constexpr i64 long_write_ns = 2'000'000, pause_per_long_write = 10;
@@ -115,7 +117,6 @@ bool IoEngine::transfer_at_once(const IoRequest& request) {
 // Pages that are written in part may have to be read first, so such writes are left to submit(). RWF_NOWAIT is of no use: common
 // file systems refuse it for writes through the cache.
 bool IoEngine::write_at_once(const IoRequest& request) {
-  constexpr u64 host_page = 4096;
   const u64 bytes = total_bytes(request.buffers);
   const i64 began = steady_now();
   if ((request.offset | bytes) % host_page != 0 || began < writes_wait_until_) return false;
@@ -123,14 +124,32 @@ bool IoEngine::write_at_once(const IoRequest& request) {
                                 static_cast<off_t>(request.offset));
   const i64 ended = steady_now();
   if (ended - began > long_write_ns) writes_wait_until_ = ended + pause_per_long_write * (ended - began);
-  return put >= 0 && static_cast<u64>(put) == bytes;
+  if (put < 0 || static_cast<u64>(put) != bytes) return false;
+  note_written(request);
+  return true;
+}
+
+// The guest's flush then finds most of a long write on the medium, and the medium was at work while the guest was.
+void IoEngine::note_written(const IoRequest& request) {
+  if (!request.cached) return;
+  for (const u64 stretch : early_writeback_.wrote(request.fd, request.offset, total_bytes(request.buffers))) {
+    submit({.kind = IoRequest::Kind::begin_writeback,
+            .fd = request.fd,
+            .offset = stretch,
+            .bytes = EarlyWriteback::stretch_bytes});
+  }
 }
 
 void IoEngine::run_finished() {
   std::vector<OperationPtr> finished;
   reap(finished);
   for (auto& operation : finished) {
-    if (operation->request.done) operation->request.done(operation->error);
+    IoRequest& request = operation->request;
+    if (request.kind == IoRequest::Kind::write && operation->error == 0) {
+      request.offset -= total_bytes(request.buffers);  // it went on to the end
+      note_written(request);
+    }
+    if (request.done) request.done(operation->error);
     operation.reset();
     const std::lock_guard lock(mutex_);
     if (--under_way_ == 0) idle_.notify_all();
@@ -171,6 +190,11 @@ i64 IoEngine::perform(const Operation& operation) {
     case IoRequest::Kind::sync_data: return retried([&] { return ::fdatasync(request.fd); });
     case IoRequest::Kind::allocate:
       return retried([&] { return ::fallocate(request.fd, request.mode, offset, static_cast<off_t>(request.bytes)); });
+    // No flag that waits: such a call would be told of write errors, and the next flush would not.
+    case IoRequest::Kind::begin_writeback:
+      return retried([&] {
+        return ::sync_file_range(request.fd, offset, static_cast<off_t>(request.bytes), SYNC_FILE_RANGE_WRITE);
+      });
     case IoRequest::Kind::read:
     case IoRequest::Kind::write: break;
   }

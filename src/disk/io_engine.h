@@ -20,17 +20,20 @@
 #include "base/fd.h"
 #include "base/result.h"
 #include "base/types.h"
+#include "disk/early_writeback.h"
 
 namespace doppel::disk {
 
 struct IoRequest {
-  enum class Kind : u8 { nothing, read, write, sync_data, allocate };
+  // begin_writeback: what lies there in the page cache is sent on its way to the medium; nothing is promised.
+  enum class Kind : u8 { nothing, read, write, sync_data, allocate, begin_writeback };
   Kind kind = Kind::nothing;
   int fd = -1;
   u64 offset = 0;
   std::span<const iovec> buffers;       // read, write: valid until completion
-  u64 bytes = 0;                        // allocate
+  u64 bytes = 0;                        // allocate, begin_writeback
   int mode = 0;                         // allocate: FALLOC_FL_…
+  bool cached = false;                  // write: of a disk's data through the page cache, see early_writeback.h
   std::function<void(int error)> done;  // 0 or errno. A read past the file's end fails with EIO
 };
 
@@ -81,13 +84,15 @@ class IoEngine {
   // Takes note of a step's result. True when the operation is finished, with its error set.
   static bool advance(Operation& operation, i64 result);
 
-  void run_finished();  // reaps and runs completions
+  void run_finished();                          // reaps and runs completions
+  void note_written(const IoRequest& request);  // as it was submitted
 
   EventLoop& loop_;
 
  private:
   bool write_at_once(const IoRequest& request);
 
+  EarlyWriteback early_writeback_;
   std::atomic<i64> writes_wait_until_ = 0;  // of the steady clock, in nanoseconds: until then no write is done at once
   std::mutex mutex_;                        // guards under_way_
   std::condition_variable idle_;

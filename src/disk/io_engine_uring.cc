@@ -1,5 +1,6 @@
 // The I/O engine on io_uring. The ring's file descriptor is readable while completions wait, which is what the event loop
 // and drain() look at. Requests beyond the ring's size wait in a queue of our own, so that completions never overflow.
+#include <fcntl.h>
 #include <liburing.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -16,8 +17,8 @@ namespace doppel::disk {
 namespace {
 
 constexpr unsigned ring_entries = 128;
-constexpr std::array needed_operations = {IORING_OP_NOP, IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC,
-                                          IORING_OP_FALLOCATE};
+constexpr std::array needed_operations = {IORING_OP_NOP,   IORING_OP_READV,     IORING_OP_WRITEV,
+                                          IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_SYNC_FILE_RANGE};
 
 class UringEngine final : public IoEngine {
  public:
@@ -132,6 +133,10 @@ class UringEngine final : public IoEngine {
       case IoRequest::Kind::allocate:
         return io_uring_prep_fallocate(&entry, request.fd, request.mode, static_cast<off_t>(request.offset),
                                        static_cast<off_t>(request.bytes));
+      // See IoEngine::perform(). A length of 32 bits is enough for what EarlyWriteback gives.
+      case IoRequest::Kind::begin_writeback:
+        return io_uring_prep_sync_file_range(&entry, request.fd, static_cast<unsigned>(request.bytes), request.offset,
+                                             SYNC_FILE_RANGE_WRITE);
     }
   }
 

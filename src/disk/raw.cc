@@ -63,10 +63,12 @@ Result<std::unique_ptr<RawImage>> RawImage::open(const std::string& path, bool r
 void RawImage::read(u64 offset, std::span<const iovec> buffers, Completion done) {
   if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
     return engine_.complete(error, std::move(done));
+  const int fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_);
   engine_.submit({.kind = IoRequest::Kind::read,
-                  .fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_),
+                  .fd = fd,
                   .offset = offset,
                   .buffers = buffers,
+                  .cached = fd == fd_.get(),
                   .done = std::move(done)});
 }
 
@@ -74,10 +76,12 @@ void RawImage::write(u64 offset, std::span<const iovec> buffers, Completion done
   if (read_only_) return engine_.complete(EROFS, std::move(done));
   if (const int error = check_range(offset, total_bytes(buffers), size_bytes_))
     return engine_.complete(error, std::move(done));
+  const int fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_);
   engine_.submit({.kind = IoRequest::Kind::write,
-                  .fd = direct_.choose(fd_.get(), offset, buffers, size_bytes_),
+                  .fd = fd,
                   .offset = offset,
                   .buffers = buffers,
+                  .cached = fd == fd_.get(),
                   .done = std::move(done)});
 }
 
@@ -93,7 +97,7 @@ bool RawImage::write_at_once(u64 offset, std::span<const iovec> buffers) {
 bool RawImage::transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers) {
   if (check_range(offset, total_bytes(buffers), size_bytes_) != 0) return false;
   if (direct_.choose(fd_.get(), offset, buffers, size_bytes_) != fd_.get()) return false;
-  return engine_.transfer_at_once({.kind = kind, .fd = fd_.get(), .offset = offset, .buffers = buffers});
+  return engine_.transfer_at_once({.kind = kind, .fd = fd_.get(), .offset = offset, .buffers = buffers, .cached = true});
 }
 
 void RawImage::flush(Completion done) {

@@ -119,7 +119,6 @@ class Image final : public BlockImage {
   struct Direct {
     IoRequest request;
     u64 ticket = 0;
-    bool cached = true;  // through the host's page cache
   };
   std::optional<Direct> begin_direct(IoRequest::Kind kind, u64 offset, std::span<const iovec> buffers);
   void end_direct(u64 ticket);

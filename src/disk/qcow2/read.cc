@@ -108,9 +108,9 @@ std::optional<Image::Direct> Image::begin_direct(IoRequest::Kind kind, u64 offse
   if (!fast_run(offset, total_bytes(buffers), run)) return std::nullopt;
   if (write && (!run.in_place || touches_metadata(run))) return std::nullopt;
   const int fd = data().fd_for(run.host, buffers);
-  return Direct{.request = {.kind = kind, .fd = fd, .offset = run.host, .buffers = buffers},
-                .ticket = under_way_.begin(),
-                .cached = data().is_cached(fd)};
+  return Direct{
+      .request = {.kind = kind, .fd = fd, .offset = run.host, .buffers = buffers, .cached = data().is_cached(fd)},
+      .ticket = under_way_.begin()};
 }
 
 void Image::end_direct(u64 ticket) {
@@ -134,7 +134,7 @@ bool Image::transfer_at_once(IoRequest::Kind kind, u64 offset, std::span<const i
   if (check_request(offset, total_bytes(buffers), kind == IoRequest::Kind::write) != 0) return false;
   const auto direct = begin_direct(kind, offset, buffers);
   if (!direct) return false;
-  const bool done = direct->cached && strand_.engine().transfer_at_once(direct->request);
+  const bool done = direct->request.cached && strand_.engine().transfer_at_once(direct->request);
   end_direct(direct->ticket);
   return done;
 }
