@@ -34,6 +34,7 @@ void BlockWriter::emit_refills(const Cold& cold) {
     xor_(reg::r14, ptr[reg::r15 + reg::r13 + probe_tag(probe.refill.write)]);
     mov(reg::r15d, static_cast<u32>(to_.refills.size()));
     to_.refills.push_back(probe.refill);
+    to_.refills.back().jump = probe.jump;
     jump_to(to_.stubs.refill);
   }
   for (std::size_t i = first; i < to_.refills.size(); ++i) to_.refills[i].miss = static_cast<u32>(getSize());

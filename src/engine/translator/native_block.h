@@ -59,6 +59,7 @@ struct Departure {
 // A probe of the TLB that can be repeated after the page was walked, so that the block is not left.
 struct Refill {
   u32 retry = 0;  // offset of the probe; R14 is again the linear address
+  u32 jump = 0;   // of the probe that misses: offset of its displacement
   u32 miss = 0;   // where to go if the access needs the interpreter
   u32 departure = 0;
   u16 bytes = 0;

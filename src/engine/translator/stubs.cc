@@ -93,6 +93,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
     je(no_vectors, T_NEAR);
     move_vectors(true);
+    if (avx_) vzeroupper();
     L(no_vectors);
     mov(rsi, r14);
     mov(edx, r15d);
@@ -106,7 +107,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(r15, rax);
     cmp(byte[rsp + frame_.at(native.vectors_loaded)], 0);
     je(done, T_NEAR);
-    move_vectors(false);
+    restore_vectors();
     L(done);
     for (unsigned gpr : in_registers)
       if (!preserved_by_calls(gpr)) mov(Xbyak::Reg64(static_cast<int>(gpr)), ptr[rsp + frame_.gpr(gpr)]);
@@ -143,6 +144,24 @@ class StubWriter : public Xbyak::CodeGenerator {
 
   static bool preserved_by_calls(unsigned gpr) { return gpr == x86::rbx || gpr == x86::rbp; }
 
+  // Upper halves that are all zero are left as VZEROUPPER leaves them: written to, even with zeroes, they would make instructions of SSE
+  // depend on them (Intel optimization manual §15.3).
+  void restore_vectors() {
+    if (!avx_) return move_vectors(false);
+    Xbyak::Label in_use, done;
+    const auto upper = [&](unsigned i) { return ptr[rsp + frame_.vector(i) + 16]; };
+    vmovdqu(xmm0, upper(0));
+    for (unsigned i = 1; i < 16; ++i) vpor(xmm0, xmm0, upper(i));
+    vptest(xmm0, xmm0);
+    jne(in_use, T_NEAR);
+    vzeroupper();
+    for (int i = 0; i < 16; ++i) vmovdqu(Xbyak::Xmm(i), ptr[rsp + frame_.vector(static_cast<unsigned>(i))]);
+    jmp(done, T_NEAR);
+    L(in_use);
+    move_vectors(false);
+    L(done);
+  }
+
   // Between the host's registers and the Cpu.
   void move_vectors(bool save) {
     for (int i = 0; i < 16; ++i) {
@@ -161,7 +180,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     const NativeState& native = frame_.cpu().native;
     movzx(r15d, byte[rsp + frame_.at(native.vectors_allowed)]);
     mov(byte[rsp + frame_.at(native.vectors_loaded)], r15b);
-    move_vectors(false);
+    restore_vectors();
     jmp(r14);
   }
 

@@ -324,11 +324,16 @@ u32 TranslatorVcpu::go_on() {
 
 // Accesses that share a probe lie in two pages, and may again: from now on each has a probe of its own when the first one misses.
 void TranslatorVcpu::narrow(u32 number) {
-  const Departure& departure = translations_.departures[number];
-  if (departure.narrowed) return;
-  if (!translations_.room()) return;
-  translate_narrowly(cpu_, translations_, number);
-  ++statistics_.narrowed;
+  const Refill& refill = translations_.refills[number];
+  if (!translations_.departures[refill.departure].narrowed) {
+    if (!translations_.room()) return;
+    translate_narrowly(cpu_, translations_, refill.departure);
+    ++statistics_.narrowed;
+  }
+  // Not by way of here any more: each of those probes can ask for a refill.
+  const Refill& same = translations_.refills[number];
+  const u32 displacement = same.miss - (same.jump + 4);
+  std::memcpy(translations_.cache.writable() + same.jump, &displacement, sizeof(displacement));
 }
 
 // A TLB miss: the page is entered in the TLB if that is all that the access needs.
@@ -340,7 +345,7 @@ u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
   const u64 offset = linear & ~page_mask;
   if (self.verifier_ || !x86::is_canonical(linear)) return miss;
   if (offset + refill.bytes > page_size) {
-    self.narrow(refill.departure);
+    self.narrow(number);
     return miss;
   }
   const auto kind = refill.dirties ? interpreter::AccessKind::write : interpreter::AccessKind::read;

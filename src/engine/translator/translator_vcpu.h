@@ -48,7 +48,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   static u64 refill(void* owner, u64 linear, u32 number);
   static u64 look_up(void* owner, u64 target);
   u32 find_code(u64 target);
-  void narrow(u32 departure);
+  void narrow(u32 refill);
 
   void run_native(u32 offset);
   // The same, block by block, with the interpreter (verified_run.cc).
