@@ -117,7 +117,7 @@ class BlockWriter : CodeWriter {
   struct Held {
     Place place;
     i64 low = 0, high = 0;  // relative to the place when the probe was made
-    i64 moved = 0;          // what the stack pointer has moved since
+    i64 moved = 0;          // what the register has moved since
     bool write = false;
     unsigned age = 0;
     bool valid = false;

@@ -62,25 +62,37 @@ unsigned stack_register(const Step& step) {
   return step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
 }
 
-std::optional<i64> stack_movement(const Step& step) {
-  switch (step.kind) {
-    case StepKind::push:
-    case StepKind::call: return -i64{step.word};
-    case StepKind::pop:
-      if (stack_register(step) == x86::rsp) return std::nullopt;
-      return step.word;
-    case StepKind::ret: return step.word;
-    default: break;
+u32 registers_written(const Step& step) {
+  u32 written = step.enc.gprs_written;
+  if (step.kind == StepKind::pop) written |= bit_of(stack_register(step));
+  if (step.kind == StepKind::leave) written |= bit_of(x86::rsp) | bit_of(x86::rbp);
+  return written;
+}
+
+std::optional<i64> movement(const Step& step, unsigned gpr) {
+  if (gpr == x86::rsp) {
+    switch (step.kind) {
+      case StepKind::push:
+      case StepKind::call: return -i64{step.word};
+      case StepKind::pop:
+        if (stack_register(step) == x86::rsp) return std::nullopt;
+        return step.word;
+      case StepKind::ret: return step.word;
+      case StepKind::leave: return std::nullopt;
+      default: break;
+    }
   }
-  if (!(step.enc.gprs_written & bit_of(x86::rsp))) return 0;
+  if (!(registers_written(step) & bit_of(gpr))) return 0;
   const Instruction& in = step.in;
-  if (step.kind == StepKind::lea && in.memory.base == x86::rsp && in.memory.index == MemoryOperand::none &&
-      in.operand_bytes == step.word)
+  if (in.operand_bytes != step.word) return std::nullopt;
+  if (step.kind == StepKind::lea && in.memory.base == gpr && in.memory.index == MemoryOperand::none)
     return in.memory.displacement;
-  const bool constant = in.operand_bytes == step.word && in.operands[0].kind == OperandKind::gpr &&
-                        in.operands[1].kind == OperandKind::immediate;
-  if (constant && in.mnemonic == ZYDIS_MNEMONIC_ADD) return static_cast<i64>(in.immediate);
-  if (constant && in.mnemonic == ZYDIS_MNEMONIC_SUB) return -static_cast<i64>(in.immediate);
+  if (step.kind != StepKind::copy || in.operands[0].kind != OperandKind::gpr) return std::nullopt;
+  if (in.mnemonic == ZYDIS_MNEMONIC_INC) return 1;
+  if (in.mnemonic == ZYDIS_MNEMONIC_DEC) return -1;
+  if (in.operands[1].kind != OperandKind::immediate) return std::nullopt;
+  if (in.mnemonic == ZYDIS_MNEMONIC_ADD) return static_cast<i64>(in.immediate);
+  if (in.mnemonic == ZYDIS_MNEMONIC_SUB) return -static_cast<i64>(in.immediate);
   return std::nullopt;
 }
 
@@ -88,14 +100,14 @@ Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
   const Access start = *access_of(steps[first], page_offset);
   Group group{first, first, start.place, start.displacement, start.displacement + start.bytes, start.write};
   const u32 fixed = bit_of(start.place.base) | bit_of(start.place.index);
-  const bool stack = start.place.base == x86::rsp && start.place.index == MemoryOperand::none;
+  const bool moves = start.place.one_register();
   i64 moved = 0;
   for (unsigned i = first; i < steps.size() && i < first + longest_group; ++i) {
     const Step& step = steps[i];
     if (!may_be_in_group(step) || (i == first && ends_group(step))) break;
     if (const auto access = access_of(step, page_offset)) {
       if (!(access->place == start.place)) break;
-      const i64 at = access->displacement + (stack ? moved : 0);
+      const i64 at = access->displacement + moved;
       const i64 low = std::min(group.low, at), high = std::max(group.high, at + access->bytes);
       if (high - low > widest_group || low != static_cast<i32>(low)) break;
       group.low = low;
@@ -104,12 +116,12 @@ Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
       group.last = i;
     }
     if (ends_group(step)) break;
-    u32 written = step.enc.gprs_written;
-    if (stack) {
-      const auto movement = stack_movement(step);
-      if (!movement) break;
-      moved += *movement;
-      written &= ~bit_of(x86::rsp);
+    u32 written = registers_written(step);
+    if (moves) {
+      const auto by = movement(step, start.place.base);
+      if (!by) break;
+      moved += *by;
+      written &= ~bit_of(start.place.base);
     }
     if (written & fixed) break;
   }

@@ -15,6 +15,7 @@ struct Place {
   u8 scale = 0;
   x86::Segment segment = x86::ds;
   bool is_stack() const { return base == x86::rsp && index == x86::MemoryOperand::none; }
+  bool one_register() const { return base < 16 && index == x86::MemoryOperand::none; }
   bool operator==(const Place&) const = default;
 };
 
@@ -40,8 +41,11 @@ std::optional<Access> access_of(const Step& step, i32 page_offset);
 // The register that PUSH or POP names.
 unsigned stack_register(const Step& step);
 
-// By how much a step moves RSP, if that is a constant.
-std::optional<i64> stack_movement(const Step& step);
+// General registers that a step writes.
+u32 registers_written(const Step& step);
+
+// By how much a step moves a register, if that is a constant.
+std::optional<i64> movement(const Step& step, unsigned gpr);
 
 // Whether it can be one of a group, written with R15 alone.
 bool may_be_in_group(const Step& step);

@@ -15,13 +15,6 @@ namespace {
 constexpr i64 widest = 256, widest_stack = 512;  // bytes
 constexpr unsigned farthest = 40;                // steps
 
-u32 registers_written(const Step& step) {
-  u32 written = step.enc.gprs_written;
-  if (step.kind == StepKind::pop) written |= bit_of(stack_register(step));
-  if (step.kind == StepKind::leave) written |= bit_of(x86::rsp) | bit_of(x86::rbp);
-  return written;
-}
-
 // Whether the interpreter, or the end of the block, comes between.
 bool lets_go(const Step& step) {
   switch (step.kind) {
@@ -39,14 +32,14 @@ bool lets_go(const Step& step) {
   }
 }
 
-// Whether `place` means something else behind the step; how far the stack pointer moves is added to `moved`.
+// Whether `place` means something else behind the step; how far its register moves is added to `moved`.
 bool changes(const Step& step, const Place& place, i64& moved) {
   u32 written = registers_written(step);
-  if (place.is_stack()) {
-    const auto movement = step.kind == StepKind::leave ? std::nullopt : stack_movement(step);
-    if (!movement) return true;
-    moved += *movement;
-    written &= ~bit_of(x86::rsp);
+  if (place.one_register()) {
+    const auto by = movement(step, place.base);
+    if (!by) return true;
+    moved += *by;
+    written &= ~bit_of(place.base);
   }
   return (written & (bit_of(place.base) | bit_of(place.index))) != 0;
 }

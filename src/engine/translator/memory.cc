@@ -124,16 +124,15 @@ unsigned BlockWriter::emit_group(const Group& group) {
 
 // R14 is the host address of what lies at `low` of the group's place.
 void BlockWriter::emit_accesses(const Group& group, i64 low) {
-  const bool stack = group.place.is_stack();
   in_group_ = true;
   i64 moved = 0;
   for (unsigned i = group.first; i <= group.last; ++i) {
     const Step& step = steps_[i];
     if (const auto access = access_of(step, page_offset_))
-      emit_access(i, static_cast<i32>(access->displacement + (stack ? moved : 0) - low));
+      emit_access(i, static_cast<i32>(access->displacement + moved - low));
     else if (step.kind != StepKind::nothing)
       emit_register_step(i);
-    if (stack) moved += stack_movement(step).value_or(0);
+    if (group.place.one_register()) moved += movement(step, group.place.base).value_or(0);
   }
   in_group_ = false;
 }
