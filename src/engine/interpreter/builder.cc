@@ -48,6 +48,13 @@ bool fetch_page(Cpu& cpu, u64 linear, CodeBytes& code) {
   return page.ok;
 }
 
+// The same, noted as a page that jumps lead to.
+bool fetch_for_jump(Cpu& cpu, u64 linear, CodeBytes& code) {
+  if (!fetch_page(cpu, linear, code)) return false;
+  cpu.note_code_page(linear, current_table(cpu));
+  return true;
+}
+
 // Decoded instructions before they have a block.
 struct Draft {
   std::array<Op, Block::max_instructions + 1> ops;
@@ -121,9 +128,7 @@ bool fetch_next_page(Cpu& cpu, u64 linear, unsigned room, CodeBytes& second) {
     set_fault(cpu, general_protection, 0);
     return false;
   }
-  if (!fetch_page(cpu, beyond, second)) return false;
-  cpu.note_code_page(beyond, current_table(cpu));
-  return true;
+  return fetch_for_jump(cpu, beyond, second);
 }
 
 u8 code_byte(Cpu& cpu, const CodeBytes& code, unsigned at) {
@@ -227,18 +232,14 @@ Block* some_operations(const Block& whole, unsigned first, unsigned count, Scrat
 }
 
 u64 physical_of_code(Cpu& cpu) {
-  const u64 linear = linear_of_code(cpu);
   CodeBytes code;
-  if (!fetch_page(cpu, linear, code) || !code.host) return no_ram;
-  cpu.note_code_page(linear, current_table(cpu));
-  return static_cast<u64>(code.host - cpu.ram);
+  return fetch_for_jump(cpu, linear_of_code(cpu), code) && code.host ? static_cast<u64>(code.host - cpu.ram) : no_ram;
 }
 
 Block* find_known_block(Cpu& cpu) {
   const u64 linear = linear_of_code(cpu);
   CodeBytes code;
-  if (!fetch_page(cpu, linear, code) || !code.host) return nullptr;
-  cpu.note_code_page(linear, current_table(cpu));
+  if (!fetch_for_jump(cpu, linear, code) || !code.host) return nullptr;
   Block* block = cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode);
   bool fault = false;
   if (!block || !block->valid()) return nullptr;
@@ -253,8 +254,7 @@ Block* find_block(Cpu& cpu, u64 limit, ScratchBlock& scratch) {
     return nullptr;
   }
   CodeBytes code;
-  if (!fetch_page(cpu, linear, code)) return nullptr;
-  cpu.note_code_page(linear, current_table(cpu));
+  if (!fetch_for_jump(cpu, linear, code)) return nullptr;
 
   Block* block = code.host ? cpu.blocks.find(static_cast<u64>(code.host - cpu.ram), cpu.mode) : nullptr;
   if (block && !block->valid()) block = nullptr;

@@ -13,15 +13,21 @@ namespace {
 constexpr i64 widest_group = 512;  // bytes
 constexpr unsigned longest_group = 24;
 
+u32 registers_written(const Step& step) {
+  u32 written = step.enc.gprs_written;
+  if (step.kind == StepKind::pop) written |= bit_of(stack_register(step));
+  if (step.kind == StepKind::leave) written |= bit_of(x86::rsp) | bit_of(x86::rbp);
+  return written;
+}
+
 bool ends_group(const Step& step) { return step.kind == StepKind::call || step.kind == StepKind::ret; }
 
 }  // namespace
 
-bool may_be_in_group(const Step& step) {
+bool stands_alone(const Step& step) {
   switch (step.kind) {
     case StepKind::outline:
     case StepKind::jump:
-    case StepKind::branch:
     case StepKind::jump_indirect:
     case StepKind::call_indirect:
     case StepKind::push_memory:
@@ -29,9 +35,13 @@ bool may_be_in_group(const Step& step) {
     case StepKind::cli:
     case StepKind::sti:
     case StepKind::swapgs:
-    case StepKind::load_control: return false;
-    default: return scratch_needed(step) <= 1 && expressible(step);
+    case StepKind::load_control: return true;
+    default: return !expressible(step);
   }
+}
+
+bool may_be_in_group(const Step& step) {
+  return step.kind != StepKind::branch && !stands_alone(step) && scratch_needed(step) <= 1;
 }
 
 std::optional<Access> access_of(const Step& step, i32 page_offset) {
@@ -62,13 +72,6 @@ unsigned stack_register(const Step& step) {
   return step.enc.opcode_reg.kind == FieldKind::gpr ? step.enc.opcode_reg.number : step.enc.rm.number;
 }
 
-u32 registers_written(const Step& step) {
-  u32 written = step.enc.gprs_written;
-  if (step.kind == StepKind::pop) written |= bit_of(stack_register(step));
-  if (step.kind == StepKind::leave) written |= bit_of(x86::rsp) | bit_of(x86::rbp);
-  return written;
-}
-
 std::optional<i64> movement(const Step& step, unsigned gpr) {
   if (gpr == x86::rsp) {
     switch (step.kind) {
@@ -96,11 +99,20 @@ std::optional<i64> movement(const Step& step, unsigned gpr) {
   return std::nullopt;
 }
 
+bool changes(const Step& step, const Place& place, i64& moved) {
+  u32 written = registers_written(step);
+  if (place.one_register()) {
+    const auto by = movement(step, place.base);
+    if (!by) return true;
+    moved += *by;
+    written &= ~bit_of(place.base);
+  }
+  return (written & (bit_of(place.base) | bit_of(place.index))) != 0;
+}
+
 Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
   const Access start = *access_of(steps[first], page_offset);
   Group group{first, first, start.place, start.displacement, start.displacement + start.bytes, start.write};
-  const u32 fixed = bit_of(start.place.base) | bit_of(start.place.index);
-  const bool moves = start.place.one_register();
   i64 moved = 0;
   for (unsigned i = first; i < steps.size() && i < first + longest_group; ++i) {
     const Step& step = steps[i];
@@ -116,14 +128,7 @@ Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
       group.last = i;
     }
     if (ends_group(step)) break;
-    u32 written = registers_written(step);
-    if (moves) {
-      const auto by = movement(step, start.place.base);
-      if (!by) break;
-      moved += *by;
-      written &= ~bit_of(start.place.base);
-    }
-    if (written & fixed) break;
+    if (changes(step, start.place, moved)) break;
   }
   return group;
 }

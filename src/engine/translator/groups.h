@@ -41,11 +41,14 @@ std::optional<Access> access_of(const Step& step, i32 page_offset);
 // The register that PUSH or POP names.
 unsigned stack_register(const Step& step);
 
-// General registers that a step writes.
-u32 registers_written(const Step& step);
-
 // By how much a step moves a register, if that is a constant.
 std::optional<i64> movement(const Step& step, unsigned gpr);
+
+// Whether `place` means something else behind the step; how far its register moves is added to `moved`.
+bool changes(const Step& step, const Place& place, i64& moved);
+
+// Whether it is left to the interpreter, or has code of its own that no run of accesses goes on behind.
+bool stands_alone(const Step& step);
 
 // Whether it can be one of a group, written with R15 alone.
 bool may_be_in_group(const Step& step);

@@ -15,35 +15,6 @@ namespace {
 constexpr i64 widest = 256, widest_stack = 512;  // bytes
 constexpr unsigned farthest = 40;                // steps
 
-// Whether the interpreter, or the end of the block, comes between.
-bool lets_go(const Step& step) {
-  switch (step.kind) {
-    case StepKind::outline:
-    case StepKind::jump:
-    case StepKind::jump_indirect:
-    case StepKind::call_indirect:
-    case StepKind::push_memory:
-    case StepKind::push_flags:
-    case StepKind::cli:
-    case StepKind::sti:
-    case StepKind::swapgs:
-    case StepKind::load_control: return true;
-    default: return !expressible(step);
-  }
-}
-
-// Whether `place` means something else behind the step; how far its register moves is added to `moved`.
-bool changes(const Step& step, const Place& place, i64& moved) {
-  u32 written = registers_written(step);
-  if (place.one_register()) {
-    const auto by = movement(step, place.base);
-    if (!by) return true;
-    moved += *by;
-    written &= ~bit_of(place.base);
-  }
-  return (written & (bit_of(place.base) | bit_of(place.index))) != 0;
-}
-
 }  // namespace
 
 Xbyak::Address BlockWriter::held_address(const Held& held) {
@@ -68,7 +39,7 @@ Group BlockWriter::used_again(const Group& group) const {
   for (unsigned i = group.first; i < steps_.size() && i < group.first + farthest; ++i) {
     const Step& step = steps_[i];
     if (i > group.last) {
-      if (lets_go(step)) break;
+      if (stands_alone(step)) break;
       const auto access = access_of(step, page_offset_);
       if (access && access->place == group.place && may_be_in_group(step) && (!access->write || group.write || stack)) {
         const i64 at = access->displacement + moved;
@@ -99,7 +70,7 @@ void BlockWriter::hold(const Group& group) {
 
 void BlockWriter::note_held(const Step& step) {
   for (Held& held : held_)
-    if (held.valid && (lets_go(step) || changes(step, held.place, held.moved))) held.valid = false;
+    if (held.valid && (stands_alone(step) || changes(step, held.place, held.moved))) held.valid = false;
 }
 
 }  // namespace doppel::translator
