@@ -57,6 +57,15 @@ u64 translation_rules(const X86State& s) {
          (s.efer & efer::nxe) << 44 | (s.efer & efer::lma) << 46;
 }
 
+// Which code an address means to the translator, in 32 bits: epochs come again (Cpu::epoch_round), of modes there are few.
+u32 native_context(const Cpu& cpu) {
+  const bool legacy = cpu.mode == CodeMode::legacy32, compat = cpu.mode == CodeMode::compat32;
+  if (!cpu.long64 && !legacy && !compat) return 0;
+  const u32 mode = cpu.long64 ? 1 : legacy ? 2 : 3;
+  return (cpu.user ? static_cast<u32>(cpu.tlbs.asid()) : 0) | mode << 12 | u32{cpu.user} << 14 |
+         cpu.epoch << Cpu::epoch_shift;
+}
+
 }  // namespace
 
 void Cpu::update_mode() {
@@ -89,6 +98,7 @@ void Cpu::update_mode() {
   // What a supervisor runs is the same in all address spaces where it is global; where not, switch_address_space sees to it.
   code_context = (user ? tlbs.asid() : 0) | u64{user} << 12 | static_cast<u64>(mode) << 13 | u64{1} << 16 |
                  u64{epoch} << 17;
+  native.set_context(native_context(*this), user);
   if (!long64) {
     // Legacy code is cached by its offset: another base or limit of CS is another context.
     const SegmentRegister& code = s.segments[cs];

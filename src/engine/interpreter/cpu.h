@@ -62,6 +62,7 @@ struct Cpu {
 
   // ---- hot ----
   u64 gpr[18] = {};    // [16]: block's rip, [17]: zero
+  u64 host_stack[6];   // below NativeState, where translated code has its stack pointer: what CALL pushes
   NativeState native;  // reached with small displacements, as are the registers before it
   LazyFlags flags;
   TlbEntry* tlb = nullptr;  // the current table
@@ -162,6 +163,9 @@ struct Cpu {
   // ---- derived state (cpu.cc) ----
   // After any change of CR0 (CLTS too), CR4, EFER, CS, SS (CPL), RFLAGS.VM/AC/TF, DR7: recomputes mode, TLB table, code context.
   void update_mode();
+  // How often the epochs that NativeState::context has room for have come to an end.
+  u32 epoch_round() const { return epoch >> (32 - epoch_shift); }
+  static constexpr unsigned epoch_shift = 15;
   // Jump-cache entries of every address space become invalid (code translations changed).
   void forget_jumps();
   // The translation of one page changed.

@@ -9,14 +9,25 @@
 
 namespace doppel::interpreter {
 
-// Where translated code for a linear address is: probed in line at indirect branches.
+// Where translated code for a linear address is: probed at branches to other pages and indirect ones.
 struct NativeJump {
   u64 rip;
-  u64 context;  // Cpu::code_context; 0 matches nothing
-  u64 code;     // host address
-  u64 page;     // of rip
+  u32 code;     // offset in the code cache
+  u32 context;  // NativeState::context when it was right; 0 matches nothing
+
+  static constexpr unsigned slot_bits = 17;
+  static constexpr u64 entries = u64{1} << slot_bits;  // of the table
+  static constexpr u32 multiplier = 0x9e37'79b1;
+  static u32 slot(u64 rip, u32 context) { return (static_cast<u32>(rip) ^ context) * multiplier >> (32 - slot_bits); }
 };
-static_assert(sizeof(NativeJump) == 32);  // translated code scales by it
+static_assert(sizeof(NativeJump) == 16);  // translated code scales by it
+
+// Where a CALL is returned to: by the stack pointer above its return address.
+struct NativeReturn {
+  u64 rip;
+  u64 landing;  // host address; the host predicts that it is returned to, since it follows a CALL of the host
+};
+static_assert(sizeof(NativeReturn) == 16);  // likewise
 
 struct NativeState {
   // What most blocks use lies within 128 bytes, so that it is reached by short displacements.
@@ -25,12 +36,16 @@ struct NativeState {
   std::array<u64, 4> held{};  // host addresses that a block uses again
 
   // Translated code looks for what is wanted of it at backward branches, by a load from `poll`, and at indirect ones, in `jumps`:
-  // a pointer to no memory and an empty table stop it.
+  // a pointer to no memory and empty tables stop it.
   std::atomic<u64> poll{0};
   std::atomic<NativeJump*> jumps{nullptr};
+  std::atomic<u32> returns_read{0};  // where in `returns`: see returns_written
 
-  u64 target = 0;          // of a branch that the jump cache did not know
-  u32 departure = 0;       // its own, while a helper looks for it
+  u32 returns_written = 0;  // of the privilege that translated code runs with: half the offset in `returns`
+  u32 context = 0;          // what tells apart which code an address means; 0: none that is translated
+
+  u64 target = 0;          // of a branch that is looked up
+  u32 departure = 0;       // the branch's own, while its target is looked up
   u16 saved_flags = 0;     // status flags as LAHF and SETO give them: bits 8–15 and bit 0
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
@@ -50,20 +65,49 @@ struct NativeState {
   u64 poll_page = 0;
   alignas(64) std::array<u8, 832> x87_image{};
 
+  // Supervisor's, user's, and one that stays empty.
+  static constexpr unsigned return_slots = 512;
+  static constexpr u32 returns_mask = (return_slots - 1) * 8;  // of the stack pointer: half the offset of its slot
+  std::array<std::array<NativeReturn, return_slots>, 3> returns{};
+  std::array<u32, 2> returns_context{};  // of the first two
+  NativeReturn no_return{};              // matches only what may be looked for in vain
+
   // Any thread.
   void stop() {
     if (!all_jumps) return;
     poll.store(0, std::memory_order_relaxed);
+    returns_read.store(returns_offset(2), std::memory_order_relaxed);
     jumps.store(no_jumps, std::memory_order_seq_cst);
   }
-  // The vCPU's thread; it then looks at Cpu::attention once more.
+  // The vCPU's thread, as are the rest. It then looks at Cpu::attention once more.
   void go() {
     poll.store(poll_page, std::memory_order_relaxed);
+    returns_read.store(returns_written, std::memory_order_relaxed);
     jumps.store(all_jumps, std::memory_order_seq_cst);
+  }
+  // Until a branch that no block is at the other end of yet.
+  void go_alone() {
+    go();
+    returns_read.store(returns_offset(2), std::memory_order_relaxed);
+    jumps.store(no_jumps);
+  }
+  // Before go(): what translated code runs in from now on.
+  void set_context(u32 now, bool user) {
+    context = now;
+    returns_written = returns_offset(user);
+    if (returns_context[user] == now || !all_jumps) return;
+    returns_context[user] = now;
+    returns[user].fill(no_return);
+  }
+  void forget_returns() {
+    for (auto& some : returns) some.fill(no_return);
   }
   bool stopped() const {
     return jumps.load(std::memory_order_relaxed) != all_jumps || poll.load(std::memory_order_relaxed) != poll_page;
   }
+
+ private:
+  static constexpr u32 returns_offset(unsigned table) { return table * return_slots * sizeof(NativeReturn) / 2; }
 };
 
 }  // namespace doppel::interpreter

@@ -95,7 +95,7 @@ class BlockWriter : CodeWriter {
 
   // Memory (memory.cc).
   bool traps_in(const Group& group) const;
-  bool leaves_by_lookup(const Group& group) const;
+  bool ends_by_transfer(const Group& group) const;
   unsigned emit_group(const Group& group);
   void emit_accesses(const Group& group, i64 low);
   void emit_access(unsigned number, i32 at);
@@ -108,6 +108,9 @@ class BlockWriter : CodeWriter {
   void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
   void push_return(const Step& step, const Xbyak::Address& to);
+  void note_return(const Step& step);
+  void call_host(const Step& step, unsigned number);
+  Xbyak::RegExp return_slot() const;
   void move_stack(i32 by);
   void load_operand(const Step& step, std::size_t cold);
   unsigned push_directly(unsigned at);
@@ -137,7 +140,7 @@ class BlockWriter : CodeWriter {
   u32 add_departure(const Departure& departure);
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
-  void lookup(unsigned first, i16 released = 0);
+  void lookup(unsigned first, i16 released = 0, u32 stub = 0);
   void lookup_page_relative(i64 target, unsigned first, i16 released = 0);
   void exit_to(i64 target, unsigned first, i16 released = 0);
   void direct_exit(u8 condition, i64 target, unsigned first);

@@ -98,11 +98,11 @@ void BlockWriter::load_at_entry(Unit unit, u32 back) {
 }
 
 // R14 is the target, the flags are saved.
-void BlockWriter::lookup(unsigned first, i16 released) {
+void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
   mov(reg::r15d,
       add_departure(
           {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_}));
-  jump_to(to_.stubs.lookup);
+  jump_to(stub ? stub : to_.stubs.lookup);
 }
 
 void BlockWriter::lookup_page_relative(i64 target, unsigned first, i16 released) {
@@ -167,7 +167,9 @@ unsigned BlockWriter::call_indirect(unsigned at) {
   mov(qword[reg::rsp + frame_.at(native().target)], reg::r14);
   probe_push(colds_[cold]);
   push_return(step, word_at(reg::r14));
+  note_return(step);
   move_stack(-word_);
+  call_host(step, at);
   mov(reg::r14, qword[reg::rsp + frame_.at(native().target)]);
   ended_ = true;
   lookup(at, static_cast<i16>(-word_));

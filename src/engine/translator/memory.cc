@@ -90,15 +90,15 @@ bool BlockWriter::traps_in(const Group& group) const {
 }
 
 // Whether the flags as they are now must be saved for another block.
-bool BlockWriter::leaves_by_lookup(const Group& group) const {
+bool BlockWriter::ends_by_transfer(const Group& group) const {
   const Step& last = steps_[group.last];
-  if (last.kind != StepKind::ret && (last.kind != StepKind::call || within_page(branch_target(last)))) return false;
+  if (last.kind != StepKind::ret && last.kind != StepKind::call) return false;
   return std::none_of(steps_.begin() + group.first, steps_.begin() + group.last, overwrites_flags);
 }
 
 unsigned BlockWriter::emit_group(const Group& group) {
   group_last_ = group.last;
-  if (leaves_by_lookup(group)) ensure_saved();
+  if (ends_by_transfer(group)) ensure_saved();
   if (const Held* held = held_for(group)) {
     mov(reg::r14, held_address(*held));
     emit_accesses(group, held->low - held->moved);
@@ -161,8 +161,11 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
       mov(sized(x86::rbp, word_), operand);
       return;
     case StepKind::call:
+      ensure_saved();
       push_return(step, operand);
+      note_return(step);
       move_stack(-i32{word_});
+      call_host(step, number);
       return exit_to(branch_target(step), number, static_cast<i16>(-word_));
     case StepKind::ret: {
       const auto released = static_cast<i32>(word_ + (step.in.immediate & 0xffff));
@@ -170,7 +173,7 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
       ensure_saved();
       move_stack(released);
       ended_ = true;
-      return lookup(number, static_cast<i16>(released));
+      return lookup(number, static_cast<i16>(released), to_.stubs.ret);
     }
     default: {
       before(step, step.enc.gprs_written, step.traps);
@@ -195,6 +198,28 @@ void BlockWriter::push_return(const Step& step, const Xbyak::Address& to) {
   lea(reg::r15, ptr[reg::r15 + after(step)]);
   mov(to, sized(scratch2, word_));
 }
+
+// The linear address in R15, for the RET; R14 = where. Clobbers the flags.
+void BlockWriter::note_return(const Step& step) {
+  if (!within_page(after(step))) return;
+  mov(reg::r14d, reg::r12d);
+  and_(reg::r14d, interpreter::NativeState::returns_mask);
+  or_(reg::r14d, dword[reg::rsp + frame_.at(native().returns_written)]);
+  mov(qword[return_slot() + static_cast<i32>(offsetof(interpreter::NativeReturn, rip))], reg::r15);
+  flags_ = {.saved = true};
+}
+
+// A CALL, so that the host predicts where the guest's is returned to: behind this. The address goes beside the guest's at R14.
+void BlockWriter::call_host(const Step& step, unsigned number) {
+  if (!within_page(after(step))) return;
+  constexpr u8 call_near = 0xe8, jump_bytes = 5;
+  db(call_near);
+  dd(jump_bytes);
+  direct_exit(0, after(step), number);
+  pop(qword[return_slot() + static_cast<i32>(offsetof(interpreter::NativeReturn, landing))]);
+}
+
+Xbyak::RegExp BlockWriter::return_slot() const { return reg::rsp + reg::r14 * 2 + frame_.at(native().returns); }
 
 void BlockWriter::move_stack(i32 by) {
   forget_recipe(bit_of(x86::rsp));

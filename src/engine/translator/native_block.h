@@ -26,15 +26,14 @@ enum class DepartureKind : u8 {
   poll,    // something is wanted of the vCPU; operation `first` is next
 };
 
-constexpr u32 native_jump_mask = 0xffff;  // entries of the jump cache - 1
-
 // Translated code by where it lies in RAM: what the jump cache of one address space does not know, another may have run.
 struct FoundCode {
   u64 key = 0;   // physical address, and what the code was decoded as; 0 matches nothing
   u32 code = 0;  // offset of the entry for who found it
   u32 generation = 0;
 };
-constexpr u32 found_code_mask = 0xffff;
+constexpr unsigned found_code_bits = 18;
+constexpr u64 found_codes = u64{1} << found_code_bits;
 
 constexpr u16 no_operation = 0xffff;
 

@@ -18,7 +18,7 @@ double percent(u64 part, u64 whole) {
 
 }  // namespace
 
-std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks) const {
+std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks, u64 epochs) const {
   const auto departed = [&](DepartureKind kind) { return departures[static_cast<unsigned>(kind)]; };
   std::string out = fmt::format("vcpu {}: {} instructions, {:.2f}% of them interpreted\n", vcpu, instructions,
                                 percent(interpreted_instructions, instructions));
@@ -40,8 +40,9 @@ std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks) const {
       probes_missed, probes_missed ? static_cast<double>(instructions) / static_cast<double>(probes_missed) : 0,
       refills, walks, faults);
   out += fmt::format(
-      "  jump cache: {} targets were not in it, but translated; {} groups of accesses met the end of a page\n", lookups,
-      narrowed);
+      "  jump cache: {} targets were not in it, but translated; emptied {} times\n"
+      "  {} groups of accesses met the end of a page\n",
+      lookups, epochs, narrowed);
   out += fmt::format(
       "  left translated code: {} for an instruction, {} for a probe that missed, {} at a direct exit, {} at an "
       "indirect "

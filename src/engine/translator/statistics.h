@@ -31,7 +31,7 @@ struct Statistics {
   Profile profile;  // of translations that were dropped
 
   // Lines of text; `instructions`: retired in all; `walks`: of page tables.
-  std::string text(unsigned vcpu, u64 instructions, u64 walks) const;
+  std::string text(unsigned vcpu, u64 instructions, u64 walks, u64 epochs) const;
 };
 
 }  // namespace doppel::translator

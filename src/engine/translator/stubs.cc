@@ -3,12 +3,15 @@
 
 #include <array>
 
+#include "base/check.h"
+
 namespace doppel::translator {
 namespace {
 
 using namespace Xbyak::util;
 
 using interpreter::NativeJump;
+using interpreter::NativeReturn;
 
 class StubWriter : public Xbyak::CodeGenerator {
  public:
@@ -16,22 +19,24 @@ class StubWriter : public Xbyak::CodeGenerator {
       : Xbyak::CodeGenerator(4096, cache.writable()),
         frame_(cpu),
         helpers_(helpers),
+        code_(cache.address(0)),
         avx_(__builtin_cpu_supports("avx")) {}
 
   Stubs write() {
+    CHECK(frame_.at(frame_.cpu().host_stack) == -static_cast<i32>(sizeof(Cpu::host_stack)));
     Stubs stubs{};
     nop();  // offset 0 is no code
     stubs.enter = begin();
     enter();
-    stubs.depart_lookup = begin();
-    mov(ptr[rsp + frame_.at(frame_.cpu().native.target)], r14);
-    stubs.depart = static_cast<u32>(getSize());
+    stubs.depart = begin();
     depart();
     stubs.refill = begin();
     ask(reinterpret_cast<u64>(helpers_.refill));
     jmp(r15);
     stubs.lookup = begin();
     lookup(stubs);
+    stubs.ret = begin();
+    ret(stubs);
     stubs.load_vectors = begin();
     load_vectors();
     stubs.load_x87 = begin();
@@ -80,7 +85,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(rsp, ptr[rsp + frame_.at(native.host_stack)]);
     mov(eax, r15d);
     for (const auto& reg : {r15, r14, r13, r12, rbp, rbx}) pop(reg);
-    ret();
+    host_ret();
   }
 
   // Calls a helper with R14 and R15D: the answer is in R15, all else as before but for the flags. The host keeps the x87 unit and the
@@ -113,34 +118,70 @@ class StubWriter : public Xbyak::CodeGenerator {
       if (!preserved_by_calls(gpr)) mov(Xbyak::Reg64(static_cast<int>(gpr)), ptr[rsp + frame_.gpr(gpr)]);
   }
 
-  // One for all branches: what the host predicts by is the way that led here, and the blocks are smaller.
+  // One for all branches: what the host predicts by is the way that led here, and the blocks are smaller. R14 is the target.
   void lookup(const Stubs& stubs) {
-    const NativeState& native = frame_.cpu().native;
-    Xbyak::Label other_rip, other_context, found;
-    mov(dword[rsp + frame_.at(native.departure)], r15d);
-    movzx(r15d, r14w);
-    static_assert(native_jump_mask == 0xffff);
-    shl(r15d, 5);
-    add(r15, ptr[rsp + frame_.at(native.jumps)]);
+    mov(dword[rsp + frame_.at(native().departure)], r15d);
+    mov(ptr[rsp + frame_.at(native().target)], r14);
+    go_to_code(stubs, [this] { jmp(r15); });
+  }
+
+  // Writes `go` with R15 = the code at R14.
+  template <class Go>
+  void go_to_code(const Stubs& stubs, Go go) {
+    Xbyak::Label unknown, found;
+    mov(r15d, dword[rsp + frame_.at(native().context)]);
+    xor_(r15d, r14d);
+    imul(r15d, r15d, static_cast<int>(NativeJump::multiplier));
+    shr(r15d, 32 - NativeJump::slot_bits);
+    shl(r15d, 4);
+    add(r15, ptr[rsp + frame_.at(native().jumps)]);
     cmp(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, rip))]);
-    jne(other_rip);
-    mov(r14, ptr[rsp + frame_.at(frame_.cpu().code_context)]);
-    cmp(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, context))]);
-    jne(other_context);
-    mov(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, page))]);
-    mov(ptr[rsp + frame_.at(native.code_page)], r14);
-    jmp(ptr[r15 + static_cast<int>(offsetof(NativeJump, code))]);
-    L(other_context);
-    mov(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, rip))]);
-    L(other_rip);
+    jne(unknown);
+    mov(r14d, dword[rsp + frame_.at(native().context)]);
+    cmp(r14d, dword[r15 + static_cast<int>(offsetof(NativeJump, context))]);
+    jne(unknown);
+    mov(r14, ptr[rsp + frame_.at(native().target)]);
+    and_(r14, -4096);
+    mov(ptr[rsp + frame_.at(native().code_page)], r14);
+    mov(r15d, dword[r15 + static_cast<int>(offsetof(NativeJump, code))]);
+    mov(r14, code_);
+    add(r15, r14);
+    L(found);
+    go();
+    L(unknown);
+    mov(r14, ptr[rsp + frame_.at(native().target)]);
     ask(reinterpret_cast<u64>(helpers_.lookup));
     test(r15, r15);
-    jne(found);
-    mov(r15d, dword[rsp + frame_.at(native.departure)]);
-    jmp(getCode() + stubs.depart_lookup, T_NEAR);
-    L(found);
-    jmp(r15);
+    jne(found, T_NEAR);
+    mov(r15d, dword[rsp + frame_.at(native().departure)]);
+    jmp(getCode() + stubs.depart, T_NEAR);
   }
+
+  // The calls of the guest are calls of the host too (BlockWriter::call_host), so that a RET of the host goes where it predicts.
+  void ret(Stubs& stubs) {
+    Xbyak::Label unknown;
+    mov(dword[rsp + frame_.at(native().departure)], r15d);
+    mov(ptr[rsp + frame_.at(native().target)], r14);
+    mov(r15d, r12d);
+    and_(r15d, NativeState::returns_mask);
+    or_(r15d, dword[rsp + frame_.at(native().returns_read)]);
+    const Xbyak::RegExp slot = rsp + r15 * 2 + frame_.at(native().returns);
+    cmp(r14, ptr[slot + static_cast<int>(offsetof(NativeReturn, rip))]);
+    jne(unknown);
+    and_(r14, -4096);
+    mov(ptr[rsp + frame_.at(native().code_page)], r14);
+    push(qword[slot + static_cast<int>(offsetof(NativeReturn, landing))]);
+    host_ret();
+    stubs.no_return = begin();
+    mov(r14, ptr[rsp + frame_.at(native().target)]);
+    L(unknown);
+    go_to_code(stubs, [this] {
+      push(r15);
+      host_ret();
+    });
+  }
+
+  void host_ret() { Xbyak::CodeGenerator::ret(); }
 
   static bool preserved_by_calls(unsigned gpr) { return gpr == x86::rbx || gpr == x86::rbp; }
 
@@ -204,8 +245,11 @@ class StubWriter : public Xbyak::CodeGenerator {
     dd(static_cast<u32>(frame_.at(frame_.cpu().native.x87_image)));
   }
 
+  const NativeState& native() const { return frame_.cpu().native; }
+
   const Frame frame_;
   const Helpers helpers_;
+  const u64 code_;  // host address
   const bool avx_;
 };
 

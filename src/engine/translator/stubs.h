@@ -9,10 +9,11 @@ namespace doppel::translator {
 // Offsets into the code cache.
 struct Stubs {
   u32 enter;  // u32 enter(NativeState*): runs from NativeState::resume, with the flags in saved_flags; the departure's index
-  u32 depart;         // R15D is the departure's index
-  u32 depart_lookup;  // the same, and R14 the branch's target
-  u32 lookup;         // goes to R14 with the flags saved, if the jump cache or Helpers::lookup knows it
-  u32 refill;         // asks Helpers::refill for R14, the linear address; R15D is the Refill's index
+  u32 depart;     // R15D is the departure's index
+  u32 ret;        // the same as lookup, for RET: most are known without a look at the jump cache
+  u32 no_return;  // where NativeState::no_return leads
+  u32 lookup;     // goes to R14 with the flags saved, if the jump cache or Helpers::lookup knows it
+  u32 refill;     // asks Helpers::refill for R14, the linear address; R15D is the Refill's index
   u32 load_vectors;  // makes vectors_loaded what vectors_allowed says, if SSE is allowed; called with the host's stack: see emit
   u32 load_x87;  // the same for the prepared x87 state
   u32 end;       // where blocks begin

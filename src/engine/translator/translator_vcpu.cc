@@ -59,12 +59,10 @@ u8 flat_segments(const Cpu& cpu) {
   return flat_ones;
 }
 
-unsigned jump_slot(u64 rip) { return static_cast<unsigned>(rip) & native_jump_mask; }
-
 }  // namespace
 
 TranslatorVcpu::Jumps TranslatorVcpu::make_jumps() {
-  auto* jumps = static_cast<NativeJump*>(std::calloc(native_jump_mask + 1, sizeof(NativeJump)));
+  auto* jumps = static_cast<NativeJump*>(std::calloc(NativeJump::entries, sizeof(NativeJump)));
   if (!jumps) throw std::bad_alloc();
   return Jumps(jumps);
 }
@@ -75,13 +73,15 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
       translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up})),
       jumps_(make_jumps()),
       no_jumps_(make_jumps()),
-      found_code_(std::make_unique<FoundCode[]>(found_code_mask + 1)),
+      found_code_(std::make_unique<FoundCode[]>(found_codes)),
       perf_map_(settings.perf_map),
       warm_up_(settings.warm_up) {
   cpu_.longest_block = settings.longest_block;
   cpu_.native.poll_page = reinterpret_cast<u64>(&poll_target_);
   cpu_.native.no_jumps = no_jumps_.get();
   cpu_.native.all_jumps = jumps_.get();
+  cpu_.native.no_return.landing = translations_.cache.address(translations_.stubs.no_return);
+  cpu_.native.forget_returns();
   cpu_.native.go();
   translations_.counted = settings.repeatable;
   translations_.profiled = settings.profile;
@@ -115,6 +115,7 @@ Block* TranslatorVcpu::find(u64 limit) {
     ++statistics_.code_changes;
     cpu_.forget_jumps();
   }
+  if (epoch_round_ != cpu_.epoch_round()) forget_places();
   Block* block = interpreter::find_block(cpu_, limit, scratch_);
   if (cpu_.blocks.clears() != block_clears_) forget_translations();
   return block;
@@ -128,10 +129,17 @@ void TranslatorVcpu::forget_translations() {
   places_.clear();
   translations_.drop();
   outlined_.clear();
-  std::fill_n(jumps_.get(), native_jump_mask + 1, NativeJump{});
-  std::fill_n(found_code_.get(), found_code_mask + 1, FoundCode{});
+  forget_places();
+  std::fill_n(found_code_.get(), found_codes, FoundCode{});
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
   statistics_.longest_flush = std::max(statistics_.longest_flush, took);
+}
+
+// Where the code of which addresses is.
+void TranslatorVcpu::forget_places() {
+  epoch_round_ = cpu_.epoch_round();
+  std::fill_n(jumps_.get(), NativeJump::entries, NativeJump{});
+  cpu_.native.forget_returns();
 }
 
 void TranslatorVcpu::describe_translation(u32 native, u64 start) {
@@ -151,7 +159,7 @@ void TranslatorVcpu::collect_profile(Profile& profile) const {
 std::string TranslatorVcpu::statistics() const {
   Profile profile = statistics_.profile;
   collect_profile(profile);
-  return statistics_.text(cpu_.index, cpu_.executed(), cpu_.walks) + profile.text();
+  return statistics_.text(cpu_.index, cpu_.executed(), cpu_.walks, cpu_.epoch) + profile.text();
 }
 
 void TranslatorVcpu::step() {
@@ -307,19 +315,21 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
   return go_on();
 }
 
+NativeJump& TranslatorVcpu::jump_at(u64 rip) { return jumps_[NativeJump::slot(rip, cpu_.native.context)]; }
+
 // Translated code at cpu_.rip: known to the jump cache, found or made; it is known afterwards.
 u32 TranslatorVcpu::go_on() {
   if (verifier_ || cpu_.attention.load() || code_changed_.load() || !translatable(cpu_) || !x86::is_canonical(cpu_.rip))
     return 0;
-  NativeJump& known = jumps_[jump_slot(cpu_.rip)];
-  if (known.rip != cpu_.rip || known.context != cpu_.code_context) {
+  if (cpu_.epoch_round() != epoch_round_) return 0;
+  NativeJump& known = jump_at(cpu_.rip);
+  if (known.rip != cpu_.rip || known.context != cpu_.native.context) {
     const u32 native = native_at_rip();
     if (!native) return 0;
-    const NativeBlock& to = translations_.blocks[native];
-    known = {cpu_.rip, cpu_.code_context, translations_.cache.address(to.entry_found), cpu_.rip & page_mask};
+    known = {cpu_.rip, translations_.blocks[native].entry_found, cpu_.native.context};
   }
-  cpu_.native.code_page = known.page;
-  return static_cast<u32>(known.code - translations_.cache.address(0));
+  cpu_.native.code_page = cpu_.rip & page_mask;
+  return known.code;
 }
 
 // Accesses that share a probe lie in two pages, and may again: from now on each has a probe of its own when the first one misses.
@@ -362,7 +372,7 @@ u32 TranslatorVcpu::find_code(u64 target) {
   const u64 physical = interpreter::physical_of_code(cpu_);
   if (physical == interpreter::no_ram) return 0;
   const u64 key = physical << 3 | u64{1} << 2 | static_cast<u64>(cpu_.mode == x86::CodeMode::long64);
-  FoundCode& found = found_code_[(key ^ key >> 15) & found_code_mask];
+  FoundCode& found = found_code_[key * 0x9e37'79b9'7f4a'7c15u >> (64 - found_code_bits)];
   const u32 generation = cpu_.generations[physical / page_size].load(std::memory_order_relaxed);
   if (found.key == key && found.generation == generation) return found.code;
   const Block* block = interpreter::find_known_block(cpu_);
@@ -379,11 +389,10 @@ u64 TranslatorVcpu::look_up(void* owner, u64 target) {
   if (self.verifier_ || cpu.attention.load() || self.code_changed_.load() || !x86::is_canonical(target)) return 0;
   const u32 found = self.find_code(target);
   if (found == 0) return 0;
-  const u64 code = self.translations_.cache.address(found);
-  self.jumps_[jump_slot(target)] = {target, cpu.code_context, code, target & page_mask};
+  self.jump_at(target) = {target, found, cpu.native.context};
   cpu.native.code_page = target & page_mask;
   ++self.statistics_.lookups;
-  return code;
+  return self.translations_.cache.address(found);
 }
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {

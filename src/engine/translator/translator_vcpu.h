@@ -64,6 +64,8 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
+  void forget_places();
+  interpreter::NativeJump& jump_at(u64 rip);
   void describe_translation(u32 native, u64 start);  // to those who want to know
   void collect_profile(Profile& profile) const;
   interpreter::Block* find(u64 limit);
@@ -87,6 +89,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   std::string difference_;                              // found
   u64 poll_target_ = 0;                                 // what a poll reads
   u64 block_clears_ = 0;
+  u32 epoch_round_ = 0;
   std::atomic<bool> code_changed_{false};
   const u32 warm_up_;
   bool x87_wanted_ = false;   // a block that needs the unit may run soon

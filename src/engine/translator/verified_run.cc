@@ -40,8 +40,7 @@ bool TranslatorVcpu::verified(const NativeBlock& native, unsigned first, u64 cha
   verifier_->start(native);
   interpret_first(block, first, charged, end - first);
   verifier_->translate();
-  cpu_.native.go();
-  cpu_.native.jumps.store(cpu_.native.no_jumps);
+  cpu_.native.go_alone();
   departure = translations_.departures[enter(offset)];
   verifier_->departed();
   show_departure(departure);
