@@ -96,8 +96,26 @@ void Verifier::translate() {
   take(interpreted_);
   put(before_);
   for (std::size_t i = 0; i < written_count_; ++i) *written_[i].copy = *written_[i].before;
+  move_held(true);
   fill_table();
   cpu_.tlb = table_.get();
+}
+
+// Host addresses that the block uses again: the copies are this stretch's.
+void Verifier::move_held(bool to_copies) {
+  for (u64& held : cpu_.native.held)
+    for (std::size_t i = 0; i < written_count_; ++i) {
+      u64 from = reinterpret_cast<u64>(written_[i].host), to = reinterpret_cast<u64>(written_[i].copy->data());
+      if (!to_copies) std::swap(from, to);
+      if (held - from >= page_size) continue;
+      held += to - from;
+      break;
+    }
+}
+
+void Verifier::departed() {
+  take(departed_);
+  move_held(false);
 }
 
 i64 Verifier::left() {

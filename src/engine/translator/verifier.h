@@ -47,7 +47,7 @@ class Verifier final : interpreter::AccessObserver {
   // What differs, or nothing; the registers are those that translated code left, before left() was called.
   bool equal();
   std::string report(const Cpu& cpu, const interpreter::Block& block, unsigned first) const;
-  void departed() { take(departed_); }  // before the departure is looked at
+  void departed();  // before the departure is looked at
   void resume() { put(departed_); }
 
  private:
@@ -63,6 +63,7 @@ class Verifier final : interpreter::AccessObserver {
 
   bool access(const interpreter::ObservedAccess& access) override;
   Written* find_written(const u8* host);
+  void move_held(bool to_copies);
   void note_written(u8* host);
   void fill_table();
   void empty_table();
