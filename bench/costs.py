@@ -12,12 +12,12 @@ SETTLE_SECONDS = 3
 
 
 def memory_kib(pid, ram):
-    """Resident KiB of a process without guest RAM: (Rss, Pss)."""
+    """Resident KiB of a process without guest RAM, which is what is mapped in a piece of `ram` bytes or more: (Rss, Pss)."""
     rss = pss = 0
     counts = False
     for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            counts = ram not in line
+        if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            counts = int(match[2], 16) - int(match[1], 16) < ram
         elif counts and line.startswith("Rss:"):
             rss += int(line.split()[1])
         elif counts and line.startswith("Pss:"):

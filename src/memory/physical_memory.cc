@@ -1,4 +1,7 @@
-// Guest RAM: a memfd mapped once between guard pages, regions over it, and what is known per page. See physical_memory.h.
+// Guest RAM: anonymous memory between guard pages, regions over it, and what is known per page. See physical_memory.h.
+//
+// It is anonymous because the host then backs it with huge pages: most hosts do not for a memfd (transparent_hugepage/shmem_enabled is
+// `never` by default), and the guest's accesses would miss the host's TLB everywhere.
 //
 // How a store and mark_code cannot miss each other:
 // - Devices, and engines out of line, do "store; load flags" without a fence. mark_code does "set lines and flag; membarrier; (caller) load
@@ -9,6 +12,7 @@
 // that its stores come to note_write, behind which the generation is the new one.
 #include "memory/physical_memory.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
@@ -30,6 +34,7 @@ namespace doppel {
 namespace {
 
 constexpr unsigned line_shift = 6;
+constexpr u64 huge_page = u64{2} << 20;
 
 // Zeroed and populated on first use, however large.
 template <class T>
@@ -72,16 +77,13 @@ Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& m
   if (bytes > u64{1} << 46)
     return fail(fmt::format("cannot reserve {} of guest memory: more than the host can address", format_size(bytes)));
   std::unique_ptr<PhysicalMemory> memory(new PhysicalMemory(bytes, mmio));
-  memory->memfd_ = Fd(::memfd_create("guest-ram", MFD_CLOEXEC));
-  if (!memory->memfd_ || ::ftruncate(memory->memfd_.get(), static_cast<off_t>(bytes)) != 0) return refused();
-
-  void* window = ::mmap(nullptr, bytes + 2 * page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* window = ::mmap(nullptr, memory->window_bytes(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (window == MAP_FAILED) return refused();
-  memory->ram_ = static_cast<u8*>(window) + page_size;
-  if (::mmap(memory->ram_, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, memory->memfd_.get(),
-             0) == MAP_FAILED) {
-    return refused();
-  }
+  memory->window_ = window;
+  memory->ram_ = reinterpret_cast<u8*>(align_up(reinterpret_cast<u64>(window) + page_size, huge_page));
+  if (::mprotect(memory->ram_, bytes, PROT_READ | PROT_WRITE) != 0) return refused();
+  ::madvise(memory->ram_, bytes, MADV_HUGEPAGE);  // a host without them refuses
+  ::madvise(memory->ram_, bytes, MADV_DONTFORK);
   const u64 pages = memory->pages_;
   memory->page_flags_ = map_array<std::atomic<u8>>(pages);
   memory->code_generations_ = map_array<std::atomic<u32>>(pages);
@@ -95,8 +97,10 @@ Result<std::unique_ptr<PhysicalMemory>> PhysicalMemory::create(u64 bytes, Bus& m
   return memory;
 }
 
+u64 PhysicalMemory::window_bytes() const { return bytes_ + huge_page + 2 * page_size; }
+
 PhysicalMemory::~PhysicalMemory() {
-  if (ram_ != nullptr) ::munmap(ram_ - page_size, bytes_ + 2 * page_size);
+  if (window_ != nullptr) ::munmap(window_, window_bytes());
   unmap_array(page_flags_, pages_);
   unmap_array(code_generations_, pages_);
   unmap_array(code_lines_, pages_);
@@ -229,17 +233,25 @@ void PhysicalMemory::stop_dirty_log() {
   for (u64 page = 0; page < pages_; ++page) page_flags_[page].fetch_and(static_cast<u8>(~page_flag::log_dirty));
 }
 
+// From the page map (Documentation/admin-guide/mm/pagemap.rst); where the host does not show it, all of the RAM.
 std::vector<PhysicalMemory::Extent> PhysicalMemory::populated() const {
+  constexpr u64 present = u64{1} << 63, swapped = u64{1} << 62;
+  const Fd map(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const u64 first = reinterpret_cast<u64>(ram_) / page_size;
   std::vector<Extent> extents;
-  u64 offset = 0;
-  while (offset < bytes_) {
-    const off_t data = ::lseek(memfd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0) break;  // ENXIO: only holes follow
-    const off_t hole = ::lseek(memfd_.get(), data, SEEK_HOLE);
-    CHECK(hole > data);
-    const u64 end = std::min(static_cast<u64>(hole), bytes_);
-    extents.push_back({static_cast<u64>(data), end - static_cast<u64>(data)});
-    offset = end;
+  std::vector<u64> entries(std::min<u64>(pages_, 1 << 15));
+  for (u64 page = 0; page < pages_;) {
+    const std::size_t wanted = std::min<u64>(entries.size(), pages_ - page) * sizeof(u64);
+    const ssize_t got = ::pread(map.get(), entries.data(), wanted, static_cast<off_t>((first + page) * sizeof(u64)));
+    if (got != static_cast<ssize_t>(wanted)) return {{0, bytes_}};
+    for (std::size_t i = 0; i < wanted / sizeof(u64); ++i, ++page) {
+      if (!(entries[i] & (present | swapped))) continue;
+      const u64 offset = page * page_size;
+      if (!extents.empty() && extents.back().offset + extents.back().size == offset)
+        extents.back().size += page_size;
+      else
+        extents.push_back({offset, page_size});
+    }
   }
   return extents;
 }

@@ -1,4 +1,4 @@
-// The guest-physical address space: RAM (one memfd, mapped once), ROM, and holes that are memory-mapped I/O.
+// The guest-physical address space: RAM (one piece of anonymous memory), ROM, and holes that are memory-mapped I/O.
 //
 // Per RAM page there is one flag byte, which every store looks at after its translation: zero means "just store".
 //   holds_code  some vCPU has decoded instructions of this page: the store must bump the page's code generation
@@ -46,7 +46,7 @@ class PhysicalMemory {
   struct Region {
     GuestPhysical base;
     u64 size;
-    u64 offset;  // into the memfd
+    u64 offset;  // into the RAM
     Kind kind;
     std::string name;
   };
@@ -73,7 +73,6 @@ class PhysicalMemory {
 
   u8* ram() const { return ram_; }
   u64 ram_bytes() const { return bytes_; }
-  int memfd() const { return memfd_.get(); }
   Bus& mmio() const { return mmio_; }
 
   // ---- pages (RAM page number = offset / 4096) ----
@@ -98,8 +97,8 @@ class PhysicalMemory {
   std::vector<u64> take_dirty_pages();  // sorted page numbers written since; the log goes on
   void stop_dirty_log();
 
-  // The runs of RAM that hold data in the memfd, by offset; everything else is zero and was never touched. Looking at RAM
-  // only through these keeps untouched pages unallocated.
+  // The runs of RAM that the host has given memory to, by offset; everything else is zero and was never written. Whoever looks for
+  // contents need not read more.
   struct Extent {
     u64 offset;
     u64 size;
@@ -110,12 +109,13 @@ class PhysicalMemory {
 
  private:
   PhysicalMemory(u64 bytes, Bus& mmio) : bytes_(bytes), mmio_(mmio), pages_(bytes >> page_shift) {}
+  u64 window_bytes() const;
   bool note_code_write(u64 page, u64 first_byte, u64 last_byte);
 
   const u64 bytes_;
   Bus& mmio_;
   const u64 pages_;
-  Fd memfd_;
+  void* window_ = nullptr;  // the RAM between pages that cannot be reached
   u8* ram_ = nullptr;
   std::atomic<u8>* page_flags_ = nullptr;
   std::atomic<u32>* code_generations_ = nullptr;

@@ -158,7 +158,8 @@ TEST_F(Memory, HashIgnoresWhetherZerosAreAllocated) {
   const u64 one = memory->hash();
   EXPECT_NE(one, empty);
   ASSERT_EQ(memory->populated().size(), 1u);
-  EXPECT_EQ(memory->populated()[0].offset, 0x3000u);
+  EXPECT_LE(memory->populated()[0].offset, 0x3000u);  // the host may give it a huge page
+  EXPECT_GE(memory->populated()[0].offset + memory->populated()[0].size, 0x4000u);
   memory->ram()[0x3000] = 0;
   EXPECT_EQ(memory->hash(), empty);
   memory->ram()[0x4000] = 1;
@@ -172,7 +173,9 @@ TEST(PhysicalMemory, LargerThanFourGiB) {
   Dma dma(*memory);
   EXPECT_TRUE(dma.write(10 * GiB - 8, ~u64{0}));
   EXPECT_FALSE(dma.write(10 * GiB - 4, ~u64{0}));
-  EXPECT_EQ(memory->populated().at(0).offset, 6 * GiB - page_size);
+  ASSERT_EQ(memory->populated().size(), 1u);
+  EXPECT_GE(memory->populated()[0].offset, 6 * GiB - (u64{2} << 20));
+  EXPECT_EQ(memory->populated()[0].offset + memory->populated()[0].size, 6 * GiB);
 }
 
 // One thread rewrites a word and obeys the store protocol; the other decodes it and obeys the decoding protocol. What was
