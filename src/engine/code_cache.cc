@@ -5,38 +5,83 @@
 
 #include <utility>
 
+#include "base/bits.h"
 #include "base/fd.h"
 
 namespace doppel {
+namespace {
+
+constexpr u64 huge_page = u64{2} << 20;
+
+// madvise(2), Linux 6.1: also where files and memfds get no huge pages by themselves (shmem_enabled).
+constexpr int madv_collapse = 25;
+
+// At a multiple of huge_page; unmapped when it goes.
+class Window {
+ public:
+  Window(u64 bytes, int protection, int file)
+      : bytes_(bytes),
+        room_(mmap(nullptr, bytes + huge_page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {
+    if (room_ == MAP_FAILED) return;
+    u8* const end = static_cast<u8*>(room_) + bytes + huge_page;
+    u8* const begin = reinterpret_cast<u8*>(align_up(reinterpret_cast<u64>(room_), huge_page));
+    if (begin != room_) munmap(room_, static_cast<std::size_t>(begin - static_cast<u8*>(room_)));
+    if (begin + bytes != end) munmap(begin + bytes, static_cast<std::size_t>(end - begin - bytes));
+    room_ = begin;
+    if (mmap(begin, bytes, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, file, 0) != MAP_FAILED) mapped_ = begin;
+  }
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+  ~Window() {
+    if (room_ != MAP_FAILED && !taken_) munmap(room_, bytes_);
+  }
+  explicit operator bool() const { return mapped_ != nullptr; }
+  u8* take() {
+    taken_ = true;
+    return mapped_;
+  }
+
+ private:
+  const u64 bytes_;
+  void* room_;
+  u8* mapped_ = nullptr;
+  bool taken_ = false;
+};
+
+}  // namespace
 
 Result<CodeCache> CodeCache::create(u64 bytes) {
   const Fd file(memfd_create("guest-code", MFD_CLOEXEC));
   if (!file || ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
     return fail_errno("cannot make memory for code of the guest");
-  const auto map = [&](int protection) {
-    void* mapping = mmap(nullptr, bytes, protection, MAP_SHARED | MAP_NORESERVE, file.get(), 0);
-    return mapping == MAP_FAILED ? nullptr : static_cast<u8*>(mapping);
-  };
-  u8* writable = map(PROT_READ | PROT_WRITE);
+  Window writable(bytes, PROT_READ | PROT_WRITE, file.get());
   if (!writable) return fail_errno("cannot map memory for code of the guest");
-  u8* executable = map(PROT_READ | PROT_EXEC);
-  if (!executable) {
-    const auto error = fail_errno("cannot map executable memory for code of the guest");
-    munmap(writable, bytes);
-    return error;
-  }
-  return CodeCache(writable, executable, bytes);
+  Window executable(bytes, PROT_READ | PROT_EXEC, file.get());
+  if (!executable) return fail_errno("cannot map executable memory for code of the guest");
+  return CodeCache(writable.take(), executable.take(), bytes);
 }
+
+CodeCache::CodeCache(u8* writable, u8* executable, u64 bytes)
+    : writable_(writable), executable_(executable), bytes_(bytes), huge_(bytes / huge_page) {}
 
 CodeCache::CodeCache(CodeCache&& other) noexcept
     : writable_(std::exchange(other.writable_, nullptr)),
       executable_(std::exchange(other.executable_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)) {}
+      bytes_(std::exchange(other.bytes_, 0)),
+      huge_(std::move(other.huge_)) {}
 
 CodeCache::~CodeCache() {
   if (!writable_) return;
   munmap(writable_, bytes_);
   munmap(executable_, bytes_);
+}
+
+void CodeCache::grown_to(u64 end) {
+  const u64 page = end / huge_page;
+  if (page >= huge_.size() || huge_[page] || end % huge_page < huge_page / 4) return;
+  huge_[page] = true;
+  madvise(executable_ + page * huge_page, huge_page, madv_collapse);  // may be refused: it was worth a try
+  madvise(writable_ + page * huge_page, huge_page, madv_collapse);
 }
 
 }  // namespace doppel

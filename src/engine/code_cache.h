@@ -2,6 +2,8 @@
 // A vCPU's own; its thread alone writes to it.
 #pragma once
 
+#include <vector>
+
 #include "base/result.h"
 #include "base/types.h"
 
@@ -15,6 +17,9 @@ class CodeCache {
   CodeCache& operator=(CodeCache&&) = delete;
   ~CodeCache();
 
+  // Tells that code was written up to here. Where much was, the host is asked for a huge page, for the sake of its TLB.
+  void grown_to(u64 end);
+
   u8* writable() const { return writable_; }
   u64 bytes() const { return bytes_; }
   u64 address(u64 offset) const { return reinterpret_cast<u64>(executable_) + offset; }
@@ -25,11 +30,12 @@ class CodeCache {
   }
 
  private:
-  CodeCache(u8* writable, u8* executable, u64 bytes) : writable_(writable), executable_(executable), bytes_(bytes) {}
+  CodeCache(u8* writable, u8* executable, u64 bytes);
 
   u8* writable_;
   u8* executable_;
   u64 bytes_;
+  std::vector<bool> huge_;  // pages that were asked for
 };
 
 }  // namespace doppel

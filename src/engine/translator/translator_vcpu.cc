@@ -61,19 +61,20 @@ u8 flat_segments(const Cpu& cpu) {
 
 }  // namespace
 
-TranslatorVcpu::Jumps TranslatorVcpu::make_jumps() {
-  auto* jumps = static_cast<NativeJump*>(std::calloc(NativeJump::entries, sizeof(NativeJump)));
-  if (!jumps) throw std::bad_alloc();
-  return Jumps(jumps);
+template <class T>
+TranslatorVcpu::Table<T> TranslatorVcpu::make_table(u64 entries) {
+  auto* table = static_cast<T*>(std::calloc(entries, sizeof(T)));
+  if (!table) throw std::bad_alloc();
+  return Table<T>(table);
 }
 
 TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings,
                                CodeCache cache)
     : InterpreterVcpu(wiring, decoder, settings.block_cache_bytes, settings.repeatable),
       translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up})),
-      jumps_(make_jumps()),
-      no_jumps_(make_jumps()),
-      found_code_(std::make_unique<FoundCode[]>(found_codes)),
+      jumps_(make_table<NativeJump>(NativeJump::entries)),
+      no_jumps_(make_table<NativeJump>(NativeJump::entries)),
+      found_code_(make_table<FoundCode>(found_codes)),
       perf_map_(settings.perf_map),
       warm_up_(settings.warm_up) {
   cpu_.longest_block = settings.longest_block;
@@ -208,6 +209,8 @@ u32 TranslatorVcpu::native_of(Block* block) {
   const u64 hot = translations_.hot, bytes = translations_.hot + translations_.cold;
   const std::size_t departures = translations_.departures.size();
   block->native = translate_block(cpu_, translations_, block);
+  translations_.cache.grown_to(translations_.hot);
+  translations_.cache.grown_to(translations_.cold);
   statistics_.translating += std::chrono::steady_clock::now() - start;
   statistics_.translated_bytes += translations_.hot + translations_.cold - bytes;
   statistics_.hot_bytes += translations_.hot - hot;

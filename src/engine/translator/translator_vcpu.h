@@ -74,13 +74,15 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   Translations translations_;
   interpreter::ScratchBlock some_;
   struct Release {
-    void operator()(interpreter::NativeJump* jumps) const { std::free(jumps); }
+    void operator()(void* table) const { std::free(table); }
   };
-  using Jumps = std::unique_ptr<interpreter::NativeJump[], Release>;
-  static Jumps make_jumps();  // empty, and in no memory yet
+  template <class T>
+  using Table = std::unique_ptr<T[], Release>;
+  template <class T>
+  static Table<T> make_table(u64 entries);  // of zeroes, in no memory yet
 
-  Jumps jumps_, no_jumps_;
-  std::unique_ptr<FoundCode[]> found_code_;
+  Table<interpreter::NativeJump> jumps_, no_jumps_;
+  Table<FoundCode> found_code_;
   Statistics statistics_;
   std::vector<CodePlace> places_;  // when profiling, by NativeBlock
   PerfMap* const perf_map_;
