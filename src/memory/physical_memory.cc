@@ -174,7 +174,7 @@ bool PhysicalMemory::note_code_write(u64 page, u64 first_byte, u64 last_byte) {
     code_lines_[page].store(0);
     code_generations_[page].fetch_add(1);
     // They hear of it before the period begins: whoever has passed since knows it.
-    for (CodeWatcher* watcher : watchers_) watcher->code_changed();
+    for (CodeWatcher* watcher : watchers_) watcher->code_changed(page);
     code_periods_[page] = grace_periods_.start();
   }
   if ((overwritten || now == 0) && grace_periods_.over(code_periods_[page]))

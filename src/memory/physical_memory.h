@@ -37,7 +37,7 @@ constexpr u8 code_settled = 4;  // with holds_code: no thread stores without hav
 class CodeWatcher {
  public:
   virtual ~CodeWatcher() = default;
-  virtual void code_changed() = 0;
+  virtual void code_changed(u64 page) = 0;
 };
 
 class PhysicalMemory {

@@ -61,9 +61,11 @@ struct Cpu {
   Cpu(const VcpuWiring& wiring, const x86::Decoder& decoder, u64 block_arena_bytes);
 
   // ---- hot ----
-  u64 gpr[18] = {};    // [16]: block's rip, [17]: zero
-  u64 host_stack[6];   // below NativeState, where translated code has its stack pointer: what CALL pushes
-  NativeState native;  // reached with small displacements, as are the registers before it
+  u64 gpr[18] = {};  // [16]: block's rip, [17]: zero
+  // Below NativeState, where translated code has its stack pointer: what CALL pushes, and above that what PUSHFQ does, the status flags.
+  u64 host_stack[5];
+  u64 saved_flags = 0;  // of the other bits of RFLAGS, any may be set
+  NativeState native;   // reached with small displacements, as are the registers before it
   LazyFlags flags;
   TlbEntry* tlb = nullptr;  // the current table
   u8* ram = nullptr;

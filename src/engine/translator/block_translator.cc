@@ -205,7 +205,9 @@ void BlockWriter::guarded_entry() {
   native_block.entry_flags = static_cast<u32>(getSize());
   save_flags();
   native_block.entry_saved = static_cast<u32>(getSize());
-  lookup_page_relative(page_offset_, no_operation);
+  lookup_page_relative(page_offset_,
+                       add_departure({.kind = DepartureKind::lookup, .first = no_operation, .block = index_}),
+                       to_.stubs.lookup);
 }
 
 void BlockWriter::check_budget() {
@@ -255,7 +257,7 @@ bool BlockWriter::goes_back(unsigned first) const {
   const Step& last = steps_[segment_end_ - 1];
   if (last.kind != StepKind::branch && last.kind != StepKind::jump && last.kind != StepKind::call) return false;
   const i64 target = branch_target(last);
-  return within_page(target) && target <= in_page(steps_[first]);
+  return target <= in_page(steps_[first]);
 }
 
 // One step or one group; returns the next step's number.
@@ -312,7 +314,7 @@ unsigned BlockWriter::branch(unsigned at) {
     direct_exit(condition, target, at);
   } else {
     Cold& cold = add_cold(DepartureKind::lookup, at);
-    cold.lookup_inline = true;
+    cold.way = Cold::Way::to_page;
     cold.target = target;
     cold.jumps.push_back(jump_if(condition));
   }
@@ -437,12 +439,43 @@ unsigned BlockWriter::privileged(unsigned at) {
   return at + 1;
 }
 
+namespace {
+
+class BlockRetirement : CodeWriter {
+ public:
+  BlockRetirement(const Cpu& cpu, Translations& to) : CodeWriter(cpu, to.cache.bytes(), to.cache.writable()), to_(to) {}
+
+  void write(u32 index) {
+    const NativeBlock& native = to_.blocks[index];
+    const auto here = static_cast<u32>(to_.cold);
+    setSize(here);
+    const auto page_offset = static_cast<i32>(native.block->physical & low_bits(page_shift));
+    mov(reg::r14, qword[reg::rsp + frame_.at(cpu_.native.code_page)]);
+    lea(reg::r14, ptr[reg::r14 + page_offset]);
+    mov(reg::r15d, static_cast<u32>(to_.departures.size()));
+    to_.departures.push_back({.kind = DepartureKind::lookup, .first = no_operation, .block = index});
+    jump_to(to_.stubs.gone);
+    to_.cold = getSize();
+    for (const u32 entry : {native.entry_saved, native.entry_found}) {
+      setSize(entry);
+      jump_to(here);
+    }
+  }
+
+ private:
+  Translations& to_;
+};
+
+}  // namespace
+
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block) {
   const auto index = static_cast<u32>(to.blocks.size());
   to.blocks.push_back({.block = block});
   BlockWriter(cpu, to, index).write();
   return index;
 }
+
+void retire_block(const Cpu& cpu, Translations& to, u32 index) { BlockRetirement(cpu, to).write(index); }
 
 void translate_narrowly(const Cpu& cpu, Translations& to, u32 departure) {
   BlockWriter(cpu, to, to.departures[departure].block).write_narrowly(departure);

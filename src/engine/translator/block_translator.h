@@ -52,6 +52,10 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& h
 // Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room.
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);
 
+// Translates the entries of a block that is no longer valid, for who has found them earlier: they ask for what is there now. There must
+// be room. No translated code may be running.
+void retire_block(const Cpu& cpu, Translations& to, u32 index);
+
 // Translates the group of accesses at a site once more, with a probe for each, and puts that in the place of the departure.
 void translate_narrowly(const Cpu& cpu, Translations& to, u32 departure);
 

@@ -25,8 +25,10 @@ struct Cold {
   };
   std::vector<Probe> probes;
   FlagState before;
-  bool lookup_inline = false;  // goes to a target in another page
+  enum class Way : u8 { depart, to_page, look_up };
+  Way way = Way::depart;  // to_page: goes to a target in another page; look_up: when its link does not hold
   i64 target = 0;
+  u32 link = 0;  // look_up: the departure
   Departure departure;
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
@@ -141,7 +143,8 @@ class BlockWriter : CodeWriter {
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);
-  void lookup_page_relative(i64 target, unsigned first, i16 released = 0);
+  void lookup_page_relative(i64 target, u32 departure, u32 stub);
+  void to_page(i64 target, unsigned first, i16 released = 0);
   void exit_to(i64 target, unsigned first, i16 released = 0);
   void direct_exit(u8 condition, i64 target, unsigned first);
   unsigned jump_indirect(unsigned at);

@@ -70,6 +70,13 @@ bool can_copy(const Step& step, bool memory) {
   return true;
 }
 
+// XOR or SUB of a whole register with itself.
+bool makes_zero(const Step& step) {
+  const RegisterField &to = step.enc.reg, &from = step.enc.rm;
+  return (step.in.mnemonic == ZYDIS_MNEMONIC_XOR || step.in.mnemonic == ZYDIS_MNEMONIC_SUB) &&
+         to.kind == FieldKind::gpr && from.kind == FieldKind::gpr && to.number == from.number && to.bytes >= 4;
+}
+
 unsigned number_of(const RegisterField& field, const std::array<u8, 16>& host) {
   return field.kind == FieldKind::gpr ? host[field.number] : field.number;
 }
@@ -133,11 +140,13 @@ void CodeWriter::copy(const Step& step, std::optional<HostMemory> memory) {
   }
   if (!memory && enc.rm.kind == FieldKind::gpr && is_slot(enc.rm.number) && !(slots & bit_of(enc.rm.number)))
     memory = HostMemory{host_rsp, frame_.gpr(enc.rm.number)};
-  u32 written = 0;
+  u32 written = 0, loaded = makes_zero(step) ? slots : 0;
   for (const RegisterField* field : {&enc.reg, &enc.rm, &enc.vvvv, &enc.opcode_reg}) {
     if (field->kind != FieldKind::gpr || !(slots & bit_of(field->number))) continue;
     if (field->written) written |= bit_of(field->number);
-    if (field->read || field->bytes < 4) mov(Xbyak::Reg64(host[field->number]), slot(field->number));
+    if ((!field->read && field->bytes >= 4) || (loaded & bit_of(field->number))) continue;
+    mov(Xbyak::Reg64(host[field->number]), slot(field->number));
+    loaded |= bit_of(field->number);
   }
   encode(enc, host, memory);
   for (unsigned gpr = 0; gpr < 16; ++gpr)

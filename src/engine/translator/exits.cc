@@ -49,7 +49,8 @@ void BlockWriter::emit_cold(const Cold& cold) {
   flags_ = cold.before;
   if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
   ensure_saved();
-  if (cold.lookup_inline) return lookup_page_relative(cold.target, cold.departure.first);
+  if (cold.way == Cold::Way::to_page) return to_page(cold.target, cold.departure.first);
+  if (cold.way == Cold::Way::look_up) return lookup_page_relative(cold.target, cold.link, to_.stubs.link);
   const u32 id = add_departure(cold.departure);
   for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
@@ -105,7 +106,8 @@ void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
   jump_to(stub ? stub : to_.stubs.lookup);
 }
 
-void BlockWriter::lookup_page_relative(i64 target, unsigned first, i16 released) {
+// The same for a target relative to the block's page.
+void BlockWriter::lookup_page_relative(i64 target, u32 departure, u32 stub) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
   if (target == static_cast<i32>(target)) {
     lea(reg::r14, ptr[reg::r14 + static_cast<i32>(target)]);
@@ -114,7 +116,27 @@ void BlockWriter::lookup_page_relative(i64 target, unsigned first, i16 released)
     add(reg::r14, reg::r15);
   }
   if (word_ == 4) mov(reg::r14d, reg::r14d);
-  lookup(first, released);
+  mov(reg::r15d, departure);
+  jump_to(stub);
+}
+
+// A link to another page, which holds in one context; the flags are saved. In others, the target is looked up.
+void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
+  const u32 id = add_departure({.kind = DepartureKind::lookup,
+                                .first = static_cast<u16>(first),
+                                .released = released,
+                                .block = index_,
+                                .target = static_cast<i32>(target)});
+  if (target != static_cast<i32>(target)) return lookup_page_relative(target, id, to_.stubs.lookup);
+  Cold& cold = add_cold(DepartureKind::lookup, first);
+  cold.way = Cold::Way::look_up;
+  cold.target = target;
+  cold.link = id;
+  cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
+  to_.departures[id].guard = static_cast<u32>(getSize() - 4);
+  cold.jumps.push_back(jump_if(0x85));
+  add(word_at(reg::rsp + frame_.at(native().code_page)), static_cast<i32>(target & -page_bytes));
+  to_.departures[id].patch = jump_if(0);
 }
 
 // Ends the block: on to `target`, relative to the block's page. `first`: the branch, which is refused for a bad target.
@@ -122,7 +144,7 @@ void BlockWriter::exit_to(i64 target, unsigned first, i16 released) {
   ended_ = true;
   if (!within_page(target)) {
     ensure_saved();
-    return lookup_page_relative(target, first, released);
+    return to_page(target, first, released);
   }
   if (!flags_.saved) ensure_eflags();
   direct_exit(0, target, first);

@@ -7,7 +7,7 @@ namespace doppel::translator {
 
 struct FlagState {
   bool in_eflags = false;
-  bool saved = false;  // in NativeState::saved_flags
+  bool saved = false;  // in Cpu::saved_flags
   int recipe = -1;     // the step that produced them can be repeated without effect on anything else
 };
 

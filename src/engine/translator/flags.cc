@@ -36,17 +36,15 @@ bool overwrites_flags(const Step& step) {
 }
 
 void BlockWriter::save_flags() {
-  mov(reg::r15, reg::rax);
-  lahf();
-  seto(reg::al);
-  mov(word[reg::rsp + frame_.at(native().saved_flags)], reg::ax);
-  mov(reg::rax, reg::r15);
+  pushfq();
+  lea(reg::rsp, ptr[reg::rsp + 8]);
 }
 
 void BlockWriter::restore_flags() {
   mov(reg::r15, reg::rax);
-  movzx(reg::eax, word[reg::rsp + frame_.at(native().saved_flags)]);
-  add(reg::al, 0x7f);
+  movzx(reg::eax, word[reg::rsp + frame_.at(cpu_.saved_flags)]);
+  rol(reg::ax, 8);
+  add(reg::al, 0x78);  // overflows with bit 11 of the flags, whatever is beside it
   sahf();
   mov(reg::rax, reg::r15);
 }

@@ -213,10 +213,12 @@ void BlockWriter::note_return(const Step& step) {
 void BlockWriter::call_host(const Step& step, unsigned number) {
   if (!within_page(after(step))) return;
   constexpr u8 call_near = 0xe8, jump_bytes = 5;
+  lea(reg::rsp, ptr[reg::rsp - 8]);  // the flags
   db(call_near);
   dd(jump_bytes);
   direct_exit(0, after(step), number);
-  pop(qword[return_slot() + static_cast<i32>(offsetof(interpreter::NativeReturn, landing))]);
+  pop(qword[return_slot() + static_cast<i32>(offsetof(interpreter::NativeReturn, landing)) + 8]);
+  lea(reg::rsp, ptr[reg::rsp + 8]);
 }
 
 Xbyak::RegExp BlockWriter::return_slot() const { return reg::rsp + reg::r14 * 2 + frame_.at(native().returns); }
@@ -268,13 +270,9 @@ unsigned BlockWriter::push_directly(unsigned at) {
 
 // Into the image of RFLAGS at R14.
 void BlockWriter::add_saved_flags() {
-  const i32 saved = frame_.at(native().saved_flags);
-  movzx(reg::r15d, byte[reg::rsp + saved + 1]);
-  and_(reg::r15d, 0xd5);
-  or_(byte[reg::r14], reg::r15b);
-  movzx(reg::r15d, byte[reg::rsp + saved]);
-  shl(reg::r15d, 3);  // OF is bit 11
-  or_(byte[reg::r14 + 1], reg::r15b);
+  movzx(reg::r15d, word[reg::rsp + frame_.at(cpu_.saved_flags)]);
+  and_(reg::r15d, static_cast<u32>(x86::rflags::status));
+  or_(word[reg::r14], reg::r15w);
 }
 
 }  // namespace doppel::translator

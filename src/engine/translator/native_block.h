@@ -12,7 +12,7 @@ namespace doppel::translator {
 struct NativeBlock {
   interpreter::Block* block = nullptr;
   u32 entry_flags = 0;  // jumped to from its page with the status flags in EFLAGS
-  u32 entry_saved = 0;  // with them in NativeState::saved_flags
+  u32 entry_saved = 0;  // with them in Cpu::saved_flags
   u32 entry_found = 0;  // the same, for who has just found the block or has it from the jump cache
   u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
   bool x87 = false;     // needs the x87 unit
@@ -22,7 +22,7 @@ struct NativeBlock {
 enum class DepartureKind : u8 {
   site,    // the interpreter executes operations first … first + count - 1, then the code at `resume` goes on
   exit,    // to `target`, in the same page: the jump at `patch` can go there directly
-  lookup,  // to NativeState::target, which the jump cache did not know
+  lookup,  // to NativeState::target, which the jump cache did not know; a link if it is direct
   poll,    // something is wanted of the vCPU; operation `first` is next
 };
 
@@ -47,8 +47,9 @@ struct Departure {
   i16 released = 0;  // lookup: what RSP has moved up; undone if the branch is refused
   u32 block = 0;     // index of the NativeBlock
   u32 resume = 0;
-  i32 target = 0;  // exit: offset from the block's page
-  u32 patch = 0;   // exit and site: offset of the jump's 32-bit displacement
+  i32 target = 0;  // exit and link: offset from the block's page
+  u32 patch = 0;   // exit, link and site: offset of the jump's 32-bit displacement
+  u32 guard = 0;   // link: offset of the 32-bit context in which the jump is right; 0: a lookup that cannot be linked
   // site: of a group of accesses, that can get a probe for each
   bool narrowed = false;
   bool flags_after = false;  // at `rejoin` the flags are in EFLAGS

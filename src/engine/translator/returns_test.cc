@@ -1,44 +1,12 @@
 // RET goes where the host predicts only if that is where the guest returns to (NativeState::returns).
 #include <gtest/gtest.h>
-#include <xbyak/xbyak.h>
 
-#include <functional>
-#include <future>
-
-#include "engine/translator/translator.h"
-#include "support/small_guest.h"
+#include "support/small_program.h"
 
 namespace doppel::test {
 namespace {
 
 using namespace Xbyak::util;
-
-std::unique_ptr<Engine> translator() {
-  auto made = make_translator({.warm_up = 1});
-  EXPECT_TRUE(made);
-  return std::move(*made);
-}
-
-// At `address`, which absolute displacements count from.
-class Program : public Xbyak::CodeGenerator {
- public:
-  explicit Program(const std::function<void(Program&)>& write, u64 address = at::code)
-      : Xbyak::CodeGenerator(0x2000), address_(address) {
-    write(*this);
-    ready();
-  }
-  void put(SmallGuest& guest) const {
-    for (std::size_t i = 0; i < getSize(); ++i) guest.write(address_ + i, getCode()[i], 1);
-  }
-  // The address of what is written next.
-  u64 here() const { return address_ + getSize(); }
-  void pad_to(u64 address) {
-    while (here() < address) nop();
-  }
-
- private:
-  const u64 address_;
-};
 
 // Five times what `write` writes, then HLT; how that ends is known from the interpreter.
 void expect_alike(const char* what, const std::function<void(Program&)>& write,
@@ -59,20 +27,14 @@ void expect_alike(const char* what, const std::function<void(Program&)>& write,
     const std::string how = guest.run(unlimited_budget);
     return how + " " + guest.values("rax rbx rcx rdx rsp r15 flags");
   };
-  EXPECT_EQ(end(translator()), end(make_interpreter())) << what;
+  EXPECT_EQ(end(eager_translator()), end(make_interpreter())) << what;
 }
 
 constexpr u64 callee = at::inner_code;  // in another page than the caller
 
-void call_absolute(Program& p, u64 target) {
-  const auto from = static_cast<i64>(p.here()) + 5;
-  p.db(0xe8);
-  p.dd(static_cast<u32>(static_cast<i64>(target) - from));
-}
-
 TEST(Returns, GoWhereTheGuestSays) {
   for (const u64 at : {at::code + 0x800, callee}) {  // of the same page, and of another
-    const auto call = [&](Program& p) { call_absolute(p, at); };
+    const auto call = [&](Program& p) { p.call_absolute(at); };
     const auto with_callee = [&](const std::function<void(Program&)>& write) {
       return [=](Program& p) {
         p.pad_to(at);
@@ -101,7 +63,7 @@ TEST(Returns, GoWhereTheGuestSays) {
           call(p);
         },
         with_callee([&](Program& p) {
-          call_absolute(p, at + 0x40);
+          p.call_absolute(at + 0x40);
           p.inc(p.eax);
           p.ret();
           p.pad_to(at + 0x40);
@@ -129,7 +91,7 @@ TEST(Returns, GoWhereTheGuestSays) {
           Xbyak::Label end;
           p.dec(p.ecx);
           p.jz(end);
-          call_absolute(p, at);
+          p.call_absolute(at);
           p.add(p.rax, p.rsp);
           p.L(end);
           p.ret();
@@ -176,7 +138,7 @@ TEST(Returns, GoWhereTheGuestSays) {
         p.jmp(there, Xbyak::CodeGenerator::T_NEAR);
         p.pad_to(at::code + 0xffb);
         p.L(there);
-        call_absolute(p, at::code + 0x1800);
+        p.call_absolute(at::code + 0x1800);
         p.inc(p.ebx);
       },
       [](Program& p) {
@@ -214,7 +176,7 @@ TEST(Returns, KeepUsersFromSupervisorCode) {
         p.ret();
       },
       user);
-  SmallGuest guest(Mode::long64, translator());
+  SmallGuest guest(Mode::long64, eager_translator());
   supervisor.put(guest);
   returning.put(guest);
   guest.state().rip = at::supervisor_page;
@@ -225,18 +187,15 @@ TEST(Returns, KeepUsersFromSupervisorCode) {
 
 // Nothing but returns, each to where one was made to before: the vCPU can be stopped all the same.
 TEST(Returns, AreInterrupted) {
-  SmallGuest guest(Mode::long64, translator());
+  SmallGuest guest(Mode::long64, eager_translator());
   Program([](Program& p) {
-    call_absolute(p, callee);
+    p.call_absolute(callee);
     p.sub(p.rsp, 8);
     p.ret();
   }).put(guest);
   Program([](Program& p) { p.ret(); }, callee).put(guest);
-  auto ended = std::async(std::launch::async, [&] { return guest.run(unlimited_budget); });
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  guest.vcpu().kick();
-  ASSERT_EQ(ended.wait_for(std::chrono::seconds(20)), std::future_status::ready);
-  EXPECT_TRUE(ended.get().starts_with("running"));
+  const std::string end = end_of_kicked(guest);
+  EXPECT_TRUE(end.starts_with("running")) << end;
 }
 
 }  // namespace

@@ -40,9 +40,9 @@ std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks, u64 epo
       probes_missed, probes_missed ? static_cast<double>(instructions) / static_cast<double>(probes_missed) : 0,
       refills, walks, faults);
   out += fmt::format(
-      "  jump cache: {} targets were not in it, but translated; emptied {} times\n"
+      "  jump cache: {} targets were not in it, but translated; emptied {} times; {} links between pages\n"
       "  {} groups of accesses met the end of a page\n",
-      lookups, epochs, narrowed);
+      lookups, epochs, links, narrowed);
   out += fmt::format(
       "  left translated code: {} for an instruction, {} for a probe that missed, {} at a direct exit, {} at an "
       "indirect "

@@ -20,6 +20,7 @@ struct Statistics {
   u64 tlb_misses = 0;                     // probes that the TLB did not answer (and traps)
   u64 refills = 0;                        // those that were answered without leaving translated code
   u64 narrowed = 0;                       // groups of accesses that were met at the end of a page
+  u64 links = 0;                          // direct branches to other pages that were made to go there
   u64 lookups = 0;                        // targets that the jump cache did not know, likewise
   u64 translated_blocks = 0, translated_bytes = 0, hot_bytes = 0;
   u64 interpreted_blocks = 0;

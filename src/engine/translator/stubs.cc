@@ -16,14 +16,14 @@ using interpreter::NativeReturn;
 class StubWriter : public Xbyak::CodeGenerator {
  public:
   StubWriter(const CodeCache& cache, const Cpu& cpu, const Helpers& helpers)
-      : Xbyak::CodeGenerator(4096, cache.writable()),
+      : Xbyak::CodeGenerator(8192, cache.writable()),
         frame_(cpu),
         helpers_(helpers),
         code_(cache.address(0)),
         avx_(__builtin_cpu_supports("avx")) {}
 
   Stubs write() {
-    CHECK(frame_.at(frame_.cpu().host_stack) == -static_cast<i32>(sizeof(Cpu::host_stack)));
+    CHECK(frame_.at(frame_.cpu().saved_flags) == -8);
     Stubs stubs{};
     nop();  // offset 0 is no code
     stubs.enter = begin();
@@ -37,6 +37,10 @@ class StubWriter : public Xbyak::CodeGenerator {
     lookup(stubs);
     stubs.ret = begin();
     ret(stubs);
+    stubs.link = begin();
+    link(stubs);
+    stubs.gone = begin();
+    ask_the_way(stubs, reinterpret_cast<u64>(helpers_.lookup));
     stubs.load_vectors = begin();
     load_vectors();
     stubs.load_x87 = begin();
@@ -157,6 +161,28 @@ class StubWriter : public Xbyak::CodeGenerator {
     jmp(getCode() + stubs.depart, T_NEAR);
   }
 
+  // Links are made one time in many, so that code which runs in several contexts by turns is not linked at each of them.
+  void link(const Stubs& stubs) {
+    constexpr u32 period = 64;
+    sub(dword[rsp + frame_.at(native().until_link)], 1);
+    jnc(static_cast<const void*>(getCode() + stubs.lookup));
+    mov(dword[rsp + frame_.at(native().until_link)], period - 1);
+    ask_the_way(stubs, reinterpret_cast<u64>(helpers_.link));
+  }
+
+  void ask_the_way(const Stubs& stubs, u64 helper) {
+    mov(dword[rsp + frame_.at(native().departure)], r15d);
+    mov(ptr[rsp + frame_.at(native().target)], r14);
+    ask(helper);
+    Xbyak::Label refused;
+    test(r15, r15);
+    je(refused);
+    jmp(r15);
+    L(refused);
+    mov(r15d, dword[rsp + frame_.at(native().departure)]);
+    jmp(getCode() + stubs.depart, T_NEAR);
+  }
+
   // The calls of the guest are calls of the host too (BlockWriter::call_host), so that a RET of the host goes where it predicts.
   void ret(Stubs& stubs) {
     Xbyak::Label unknown;
@@ -170,18 +196,20 @@ class StubWriter : public Xbyak::CodeGenerator {
     jne(unknown);
     and_(r14, -4096);
     mov(ptr[rsp + frame_.at(native().code_page)], r14);
-    push(qword[slot + static_cast<int>(offsetof(NativeReturn, landing))]);
-    host_ret();
+    lea(rsp, ptr[rsp - 8]);  // the flags
+    push(qword[slot + static_cast<int>(offsetof(NativeReturn, landing)) + 8]);
+    host_ret(8);
     stubs.no_return = begin();
     mov(r14, ptr[rsp + frame_.at(native().target)]);
     L(unknown);
     go_to_code(stubs, [this] {
+      lea(rsp, ptr[rsp - 8]);
       push(r15);
-      host_ret();
+      host_ret(8);
     });
   }
 
-  void host_ret() { Xbyak::CodeGenerator::ret(); }
+  void host_ret(int released = 0) { Xbyak::CodeGenerator::ret(released); }
 
   static bool preserved_by_calls(unsigned gpr) { return gpr == x86::rbx || gpr == x86::rbp; }
 

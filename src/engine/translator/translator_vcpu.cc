@@ -20,12 +20,8 @@ namespace {
 
 constexpr u64 page_mask = ~u64{0xfff};
 
-// The status flags as LAHF and SETO give them, and back.
-u16 save_format(const interpreter::LazyFlags& flags) {
-  const u64 packed = flags.pack();
-  return static_cast<u16>((packed & 0xd5) << 8 | (packed >> 11 & 1));
-}
-u64 from_save_format(u16 saved) { return (saved >> 8 & 0xd5) | u64{saved & 1u} << 11; }
+// What is remembered at most, so that a guest cannot make it grow.
+constexpr std::size_t most_linear_pages = 65536, most_links = 524'288, most_changed_pages = 4096;
 
 u8 vectors_allowed(const Cpu& cpu) {
   if (cpu.sse_fault || interpreter::simd_traps(cpu)) return 0;
@@ -71,7 +67,7 @@ TranslatorVcpu::Table<T> TranslatorVcpu::make_table(u64 entries) {
 TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& decoder, const VcpuSettings& settings,
                                CodeCache cache)
     : InterpreterVcpu(wiring, decoder, settings.block_cache_bytes, settings.repeatable),
-      translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up})),
+      translations_(make_translations(std::move(cache), cpu_, {this, refill, look_up, link})),
       jumps_(make_table<NativeJump>(NativeJump::entries)),
       no_jumps_(make_table<NativeJump>(NativeJump::entries)),
       found_code_(make_table<FoundCode>(found_codes)),
@@ -105,16 +101,62 @@ VcpuExit TranslatorVcpu::run(u64 budget) {
 }
 
 // Any thread.
-void TranslatorVcpu::code_changed() {
+void TranslatorVcpu::code_changed(u64 page) {
+  {
+    const std::lock_guard lock(changed_mutex_);
+    if (changed_pages_.size() <= most_changed_pages) changed_pages_.push_back(page);
+  }
   code_changed_.store(true);
   cpu_.request_attention();
+}
+
+// What leads to blocks of changed pages finds out that they are no more, each for itself.
+void TranslatorVcpu::drop_changed_pages() {
+  std::vector<u64> pages;
+  {
+    const std::lock_guard lock(changed_mutex_);
+    pages.swap(changed_pages_);
+  }
+  if (pages.size() > most_changed_pages) return drop_all();
+  for (const u64 page : pages) {
+    const auto blocks = blocks_of_page_.extract(page);
+    if (!blocks) continue;
+    for (const u32 index : blocks.mapped()) {
+      if (is_current(*translations_.blocks[index].block)) {  // made after the change, of which we hear only now
+        blocks_of_page_[page].push_back(index);
+        continue;
+      }
+      if (!translations_.room()) return drop_all();
+      retire_block(cpu_, translations_, index);
+      const auto links = links_to_.extract(translations_.blocks[index].entry_found);
+      if (!links) continue;
+      for (const u32 link : links.mapped()) unlink(link);
+    }
+  }
+}
+
+// Whether what the block was decoded from is still there.
+bool TranslatorVcpu::is_current(const Block& block) const {
+  return block.valid() && (!block.crossing || cpu_.generations[block.second_page].load(std::memory_order_relaxed) ==
+                                                  block.second_generation);
+}
+
+// The guard holds nowhere.
+void TranslatorVcpu::unlink(u32 departure) {
+  std::memcpy(translations_.cache.writable() + translations_.departures[departure].guard, &NativeState::no_context,
+              sizeof(u32));
+}
+
+void TranslatorVcpu::drop_all() {
+  cpu_.blocks.clear();  // with all that points to translations
+  forget_translations();
 }
 
 // The block at cpu_.rip, as find_block gives it, when everything known of older blocks is right.
 Block* TranslatorVcpu::find(u64 limit) {
   if (code_changed_.exchange(false)) {
     ++statistics_.code_changes;
-    cpu_.forget_jumps();
+    drop_changed_pages();
   }
   if (epoch_round_ != cpu_.epoch_round()) forget_places();
   Block* block = interpreter::find_block(cpu_, limit, scratch_);
@@ -130,10 +172,19 @@ void TranslatorVcpu::forget_translations() {
   places_.clear();
   translations_.drop();
   outlined_.clear();
+  several_.clear();
+  blocks_of_page_.clear();
+  links_to_.clear();
+  links_ = 0;
   forget_places();
   std::fill_n(found_code_.get(), found_codes, FoundCode{});
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
   statistics_.longest_flush = std::max(statistics_.longest_flush, took);
+}
+
+void TranslatorVcpu::forget_jumps() {
+  cpu_.forget_jumps();
+  if (epoch_round_ != cpu_.epoch_round()) forget_places();
 }
 
 // Where the code of which addresses is.
@@ -141,6 +192,8 @@ void TranslatorVcpu::forget_places() {
   epoch_round_ = cpu_.epoch_round();
   std::fill_n(jumps_.get(), NativeJump::entries, NativeJump{});
   cpu_.native.forget_returns();
+  for (u32 i = 0; i < translations_.departures.size(); ++i)
+    if (translations_.departures[i].guard) unlink(i);
 }
 
 void TranslatorVcpu::describe_translation(u32 native, u64 start) {
@@ -173,6 +226,7 @@ void TranslatorVcpu::step() {
   }
   const u32 native = native_of(block);
   if (native && may_run(native)) {
+    note_place(block->physical);
     cpu_.native.code_page = cpu_.rip & page_mask;
     x87_wanted_ = translations_.blocks[native].x87;
     if (verifier_) return run_verified(native);
@@ -201,8 +255,7 @@ u32 TranslatorVcpu::native_of(Block* block) {
   if (block->native) return block->native;
   if (block == scratch_.block() || block->uncached || !translatable(cpu_) || ++block->heat < warm_up_) return 0;
   if (!translations_.room()) {
-    cpu_.blocks.clear();  // with all that points to translations
-    forget_translations();
+    drop_all();
     return 0;
   }
   const auto start = std::chrono::steady_clock::now();
@@ -215,6 +268,8 @@ u32 TranslatorVcpu::native_of(Block* block) {
   statistics_.translated_bytes += translations_.hot + translations_.cold - bytes;
   statistics_.hot_bytes += translations_.hot - hot;
   ++statistics_.translated_blocks;
+  blocks_of_page_[block->physical / page_size].push_back(block->native);
+  if (block->crossing) blocks_of_page_[block->second_page].push_back(block->native);
   describe_translation(block->native, hot);
   if (verifier_)
     for (std::size_t i = departures; i < translations_.departures.size(); ++i)
@@ -227,6 +282,7 @@ u32 TranslatorVcpu::native_at_rip() {
   if (!block) return 0;  // the run loop finds that out again
   const u32 native = native_of(block);
   if (!native || !may_run(native)) return 0;
+  note_place(block->physical);
   x87_wanted_ |= translations_.blocks[native].x87;
   return native;
 }
@@ -234,7 +290,7 @@ u32 TranslatorVcpu::native_at_rip() {
 // Translated code at `offset`, until it departs: the index of the departure.
 u32 TranslatorVcpu::enter(u32 offset) {
   interpreter::NativeState& native = cpu_.native;
-  native.saved_flags = save_format(cpu_.flags);
+  cpu_.saved_flags = cpu_.flags.pack();
   native.vectors_allowed = vectors_allowed(cpu_);
   if (!cpu_.long64) native.flat_segments = flat_segments(cpu_);
   if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
@@ -242,7 +298,7 @@ u32 TranslatorVcpu::enter(u32 offset) {
   const auto stub = reinterpret_cast<u32 (*)(interpreter::NativeState*)>(
       translations_.cache.address(translations_.stubs.enter));
   const u32 id = stub(&native);
-  cpu_.flags.unpack(from_save_format(native.saved_flags));
+  cpu_.flags.unpack(cpu_.saved_flags);
   x87_wanted_ = collect_x87(cpu_);
   ++statistics_.departures[static_cast<unsigned>(translations_.departures[id].kind)];
   return id;
@@ -377,12 +433,31 @@ u32 TranslatorVcpu::find_code(u64 target) {
   const u64 key = physical << 3 | u64{1} << 2 | static_cast<u64>(cpu_.mode == x86::CodeMode::long64);
   FoundCode& found = found_code_[key * 0x9e37'79b9'7f4a'7c15u >> (64 - found_code_bits)];
   const u32 generation = cpu_.generations[physical / page_size].load(std::memory_order_relaxed);
-  if (found.key == key && found.generation == generation) return found.code;
+  if (found.key == key && found.generation == generation) return note_place(physical), found.code;
   const Block* block = interpreter::find_known_block(cpu_);
   if (!block || !block->native) return 0;
   const u32 code = translations_.blocks[block->native].entry_found;
   if (!block->crossing && cpu_.long64) found = {key, code, generation};
+  note_place(physical);
   return code;
+}
+
+// The code at `physical` is about to be entered at cpu_.rip. Links hold in a context whatever the page's linear address, so that no page
+// that has any may be at two: then all that hold come to an end.
+void TranslatorVcpu::note_place(u64 physical) {
+  const u64 page = physical / page_size, linear = cpu_.rip / page_size;
+  for (bool again = false;; again = true) {
+    if (linear_pages_epoch_ != cpu_.epoch || linear_pages_.size() >= most_linear_pages) {
+      if (linear_pages_epoch_ == cpu_.epoch) forget_jumps();
+      linear_pages_.clear();
+      linear_pages_epoch_ = cpu_.epoch;
+    }
+    const auto [at, fresh] = linear_pages_.try_emplace(page << 32 | cpu_.native.context, linear);
+    if (at->second == linear) return;
+    CHECK(!again);
+    several_.insert(page);
+    forget_jumps();
+  }
 }
 
 // A target that the jump cache does not know, but there is translated code.
@@ -391,11 +466,35 @@ u64 TranslatorVcpu::look_up(void* owner, u64 target) {
   Cpu& cpu = self.cpu_;
   if (self.verifier_ || cpu.attention.load() || self.code_changed_.load() || !x86::is_canonical(target)) return 0;
   const u32 found = self.find_code(target);
-  if (found == 0) return 0;
+  if (found == 0) return self.jump_at(target) = {}, 0;  // it may lead to a block that is no more
   self.jump_at(target) = {target, found, cpu.native.context};
   cpu.native.code_page = target & page_mask;
   ++self.statistics_.lookups;
   return self.translations_.cache.address(found);
+}
+
+// The same, where a link does not hold that could hold from now on.
+u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
+  auto& self = *static_cast<TranslatorVcpu*>(owner);
+  const u64 page = self.cpu_.native.code_page;
+  const u32 context = self.cpu_.native.context;
+  const u64 code = look_up(owner, target);
+  if (code == 0 || self.cpu_.native.context != context) return code;
+  const Departure& from = self.translations_.departures[departure];
+  const interpreter::Block& block = *self.translations_.blocks[from.block].block;
+  // A branch that goes on to higher addresses is not interrupted on its way: it may not come round to lower ones.
+  const bool comes_round = from.target >= 0 && target < page;
+  if (comes_round || !block.valid() || self.several_.contains(block.physical / page_size)) return code;
+  const auto displacement = static_cast<u32>(code - self.translations_.cache.address(from.patch + 4));
+  u8* const jump = self.translations_.cache.writable() + from.patch;
+  if (std::memcmp(jump, &displacement, sizeof(displacement)) != 0) {
+    if (++self.links_ > most_links) return code;
+    std::memcpy(jump, &displacement, sizeof(displacement));
+    self.links_to_[from.patch + 4 + displacement].push_back(departure);
+  }
+  std::memcpy(self.translations_.cache.writable() + from.guard, &context, sizeof(context));
+  ++self.statistics_.links;
+  return code;
 }
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {

@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 #include <memory>
+#include <mutex>
+#include <unordered_set>
 
 #include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/translator/block_translator.h"
@@ -47,6 +49,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   // Helpers.
   static u64 refill(void* owner, u64 linear, u32 number);
   static u64 look_up(void* owner, u64 target);
+  static u64 link(void* owner, u64 target, u32 departure);
   u32 find_code(u64 target);
   void narrow(u32 refill);
 
@@ -64,12 +67,18 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   bool may_run(u32 native) const;
   bool run_operations(const interpreter::Block& block, unsigned first, unsigned count);
   void forget_translations();
+  void forget_jumps();
   void forget_places();
+  void note_place(u64 physical);
   interpreter::NativeJump& jump_at(u64 rip);
   void describe_translation(u32 native, u64 start);  // to those who want to know
   void collect_profile(Profile& profile) const;
   interpreter::Block* find(u64 limit);
-  void code_changed() override;
+  void code_changed(u64 page) override;
+  void drop_changed_pages();
+  bool is_current(const interpreter::Block& block) const;
+  void drop_all();
+  void unlink(u32 departure);
 
   Translations translations_;
   interpreter::ScratchBlock some_;
@@ -92,7 +101,16 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   u64 poll_target_ = 0;                                 // what a poll reads
   u64 block_clears_ = 0;
   u32 epoch_round_ = 0;
+  // In which linear page each page of RAM was entered, by the number of the one and the context, for those of one epoch.
+  std::unordered_map<u64, u64> linear_pages_;
+  u32 linear_pages_epoch_ = 0;
+  std::unordered_set<u64> several_;  // pages that were met at two addresses in one context: none of their branches is linked
   std::atomic<bool> code_changed_{false};
+  std::mutex changed_mutex_;
+  std::vector<u64> changed_pages_;                            // guarded by changed_mutex_; beyond a bound, any may have
+  std::unordered_map<u64, std::vector<u32>> blocks_of_page_;  // by its number
+  std::unordered_map<u32, std::vector<u32>> links_to_;        // Departures, by the offset of where they go
+  std::size_t links_ = 0;                                     // in links_to_
   const u32 warm_up_;
   bool x87_wanted_ = false;   // a block that needs the unit may run soon
   bool interpreted_ = false;  // this run() has a budget that translated code does not keep

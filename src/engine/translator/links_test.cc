@@ -1,0 +1,159 @@
+// Direct branches between pages go where they once went only as long as that is right (TranslatorVcpu::link).
+#include <gtest/gtest.h>
+
+#include "support/small_program.h"
+
+namespace doppel::test {
+namespace {
+
+using namespace Xbyak::util;
+
+constexpr u64 page = 0x1000;
+constexpr u64 first_page = 0x12'0000;  // linear; of the pages that follow, too, any RAM page may be there
+constexpr unsigned often = 400;        // far more than it takes until a branch is linked
+
+u64 page_entry(u64 linear) { return at::ram_bytes - 0x1'0000 + linear / page * 8; }
+
+void expect_same_end(const char* what, Mode mode, const std::function<void(SmallGuest&)>& prepare) {
+  const auto end = [&](std::unique_ptr<Engine> engine) {
+    SmallGuest guest(mode, std::move(engine));
+    prepare(guest);
+    const std::string how = guest.run(unlimited_budget);
+    return how + " " + guest.values("rax rbx rcx rdx rsp flags");
+  };
+  const std::string expected = end(make_interpreter());
+  EXPECT_TRUE(expected.starts_with("halt")) << what << ": " << expected;
+  EXPECT_EQ(end(eager_translator()), expected) << what;
+}
+
+// A page at `linear` that goes to the same place in the next one by a jump, a branch and a call, at the physical address.
+void put_caller(SmallGuest& guest, u64 linear, u64 physical) {
+  Program(
+      [&](Program& p) {
+        p.add(p.ecx, 3);
+        p.call_absolute(linear + page + 0x80);
+        p.lea(p.rbx, p.ptr[p.rbx + p.rcx * 2]);
+        p.jump_absolute(linear + page);
+      },
+      linear)
+      .put(guest, physical);
+}
+
+// What the caller reaches: it adds `addend`, and returns.
+void put_target(SmallGuest& guest, u64 physical, u32 addend) {
+  Program([&](Program& p) {
+    p.add(p.eax, addend);
+    p.ret();
+    p.pad_to(at::code + 0x80);
+    p.adc(p.edx, addend + 1);
+    p.ret();
+  }).put(guest, physical);
+}
+
+// 4 rounds of `often` times `write`, with `between` after each round.
+void put_rounds(SmallGuest& guest, const std::function<void(Program&)>& write,
+                const std::function<void(Program&)>& between) {
+  Program([&](Program& p) {
+    Xbyak::Label round, again;
+    p.mov(p.r15d, 4);
+    p.L(round);
+    p.mov(p.r14d, often);
+    p.L(again);
+    write(p);
+    p.dec(p.r14d);
+    p.jnz(again, Xbyak::CodeGenerator::T_NEAR);
+    between(p);
+    p.dec(p.r15d);
+    p.jnz(round, Xbyak::CodeGenerator::T_NEAR);
+    p.hlt();
+  }).put(guest);
+}
+
+TEST(Links, FollowThePageTables) {
+  static constexpr u64 one = 0x10'0000, other = 0x10'1000, caller = 0x10'2000;
+  expect_same_end("a page that is exchanged", Mode::long64, [&](SmallGuest& guest) {
+    put_target(guest, one, 1);
+    put_target(guest, other, 1000);
+    put_caller(guest, first_page, caller);
+    guest.write(page_entry(first_page), caller | 3, 8);
+    guest.write(page_entry(first_page + page), one | 3, 8);
+    put_rounds(
+        guest, [](Program& p) { p.call_absolute(first_page); },
+        [](Program& p) {
+          p.mov(p.ebx, static_cast<u32>(page_entry(first_page + page)));
+          p.xor_(p.dword[p.rbx], static_cast<u32>(one ^ other));
+          p.mov(p.ebx, static_cast<u32>(first_page + page));
+          p.db(0x0f), p.db(0x01), p.db(0x3b);  // INVLPG [RBX]
+        });
+  });
+}
+
+TEST(Links, TellThePlacesOfAPageApart) {
+  static constexpr u64 one = 0x10'0000, other = 0x10'1000, caller = 0x10'2000, second = first_page + 8 * page;
+  for (const bool by_turns : {false, true})
+    expect_same_end("one page at two addresses", Mode::long64, [&](SmallGuest& guest) {
+      put_target(guest, one, 1);
+      put_target(guest, other, 1000);
+      put_caller(guest, first_page, caller);
+      guest.write(page_entry(first_page), caller | 3, 8);
+      guest.write(page_entry(first_page + page), one | 3, 8);
+      guest.write(page_entry(second), caller | 3, 8);
+      guest.write(page_entry(second + page), other | 3, 8);
+      put_rounds(
+          guest,
+          [&](Program& p) {
+            p.call_absolute(first_page);
+            if (by_turns) p.call_absolute(second);
+          },
+          [&](Program& p) {
+            if (by_turns) return;
+            Xbyak::Label again;
+            p.mov(p.r13d, often);
+            p.L(again);
+            p.call_absolute(second);
+            p.dec(p.r13d);
+            p.jnz(again);
+          });
+    });
+}
+
+TEST(Links, EndWithTheCodeThatTheyLeadTo) {
+  static constexpr u64 target = 0x10'0000, caller = 0x10'2000;
+  expect_same_end("code that is changed", Mode::long64, [&](SmallGuest& guest) {
+    put_target(guest, target, 0x1111);
+    put_caller(guest, first_page, caller);
+    guest.write(page_entry(first_page), caller | 3, 8);
+    guest.write(page_entry(first_page + page), target | 3, 8);
+    put_rounds(
+        guest, [](Program& p) { p.call_absolute(first_page); },
+        [](Program& p) {
+          p.mov(p.ebx, static_cast<u32>(target));  // identically mapped, too
+          p.add(p.dword[p.rbx + 2], 7);            // of ADD EAX
+        });
+  });
+}
+
+// Pages that do nothing but jump to each other, so that no branch is looked up: up and down, and in 32-bit code round the end of the
+// linear addresses, where every jump goes up.
+TEST(Links, AreInterrupted) {
+  {
+    SmallGuest guest(Mode::long64, eager_translator());
+    Program([](Program& p) { p.jump_absolute(at::inner_code); }).put(guest);
+    Program([](Program& p) { p.jump_absolute(at::code); }, at::inner_code).put(guest);
+    const std::string end = end_of_kicked(guest);
+    EXPECT_TRUE(end.starts_with("running")) << end;
+  }
+  SmallGuest guest(Mode::compat32_user, eager_translator());
+  constexpr u64 quarter = u64{1} << 30;
+  for (u64 i = 0; i < 4; ++i) {
+    guest.write(at::pdpt + i * 8, at::directory | 7, 8);
+    const u64 here = at::code + i * page;
+    const u64 next = i < 3 ? quarter * (i + 1) + here + page : at::code;
+    Program([&](Program& p) { p.jump_absolute(next); }, quarter * i + here).put(guest, here);
+  }
+  const std::string end = end_of_kicked(guest);
+  EXPECT_TRUE(end.starts_with("running")) << end;
+}
+
+}  // namespace
+}  // namespace doppel::test
