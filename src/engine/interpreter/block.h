@@ -67,7 +67,7 @@ class BlockCache {
   JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
 
  private:
-  static constexpr unsigned bucket_bits = 16, buckets = 1 << bucket_bits;
+  static constexpr unsigned bucket_bits = 18, buckets = 1 << bucket_bits;
   static unsigned bucket(u64 physical, x86::CodeMode mode) {
     const u64 key = physical << 3 | static_cast<u64>(mode);
     return static_cast<unsigned>(key * 0x9e37'79b9'7f4a'7c15u >> (64 - bucket_bits));
