@@ -47,6 +47,7 @@ struct NativeState {
 
   u64 target = 0;          // of a branch that is looked up
   u32 departure = 0;       // the branch's own, while its target is looked up
+  i32 until_yield = 0;     // how many more PAUSEs are only that (engine/interpreter/integer/misc.cc)
   u32 until_link = 0;      // how many more direct branches to other pages are only looked up, until one is linked
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception

@@ -281,6 +281,7 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     case StepKind::cli:
     case StepKind::sti:
     case StepKind::swapgs: return privileged(at);
+    case StepKind::pause: return spin(at);
     case StepKind::load_control: return load_control(at);
     default: break;
   }
@@ -435,6 +436,21 @@ unsigned BlockWriter::privileged(unsigned at) {
     mov(other, reg::r14);
     mov(current, reg::r15);
   }
+  rejoin(cold);
+  return at + 1;
+}
+
+// PAUSE; one in many is left to the interpreter, which yields.
+unsigned BlockWriter::spin(unsigned at) {
+  if (cpu_.count == 1) return at + 1;
+  ensure_saved();
+  flags_ = {.saved = true};
+  Cold& cold = add_site(at, 1);
+  cold.departure.outlined = true;
+  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  sub(dword[reg::rsp + frame_.at(native().until_yield)], 1);
+  cold.jumps.push_back(jump_if(0x82));
+  pause();
   rejoin(cold);
   return at + 1;
 }

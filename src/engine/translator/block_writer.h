@@ -77,6 +77,7 @@ class BlockWriter : CodeWriter {
   unsigned load_control(unsigned at);
   void note_x87(unsigned at);
   unsigned privileged(unsigned at);
+  unsigned spin(unsigned at);
 
   // Status flags (flags.cc).
   void save_flags();

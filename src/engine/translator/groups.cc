@@ -35,6 +35,7 @@ bool stands_alone(const Step& step) {
     case StepKind::cli:
     case StepKind::sti:
     case StepKind::swapgs:
+    case StepKind::pause:
     case StepKind::load_control: return true;
     default: return !expressible(step);
   }

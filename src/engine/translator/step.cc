@@ -24,19 +24,19 @@ MnemonicSet set_of(std::initializer_list<Mnemonic> list) {
 // General-register instructions that do the same on the host.
 const MnemonicSet& copied() {
   static const MnemonicSet set = set_of(
-      {M(MOV),     M(MOVZX),  M(MOVSX),   M(MOVSXD),  M(ADD),       M(ADC),        M(SUB),    M(SBB),    M(AND),
-       M(OR),      M(XOR),    M(NOT),     M(NEG),     M(INC),       M(DEC),        M(CMP),    M(TEST),   M(SHL),
-       M(SHR),     M(SAR),    M(ROL),     M(ROR),     M(RCL),       M(RCR),        M(SHLD),   M(SHRD),   M(MUL),
-       M(IMUL),    M(DIV),    M(IDIV),    M(CBW),     M(CWDE),      M(CDQE),       M(CWD),    M(CDQ),    M(CQO),
-       M(BSWAP),   M(BT),     M(BTS),     M(BTR),     M(BTC),       M(BSF),        M(BSR),    M(TZCNT),  M(LZCNT),
-       M(POPCNT),  M(XCHG),   M(XADD),    M(CMPXCHG), M(CMPXCHG8B), M(CMPXCHG16B), M(MOVBE),  M(CRC32),  M(ANDN),
-       M(BEXTR),   M(BLSI),   M(BLSMSK),  M(BLSR),    M(BZHI),      M(MULX),       M(PDEP),   M(PEXT),   M(RORX),
-       M(SARX),    M(SHLX),   M(SHRX),    M(ADCX),    M(ADOX),      M(LAHF),       M(SAHF),   M(CLC),    M(STC),
-       M(CMC),     M(MOVNTI), M(LFENCE),  M(MFENCE),  M(SFENCE),    M(PAUSE),      M(SETB),   M(SETBE),  M(SETL),
-       M(SETLE),   M(SETNB),  M(SETNBE),  M(SETNL),   M(SETNLE),    M(SETNO),      M(SETNP),  M(SETNS),  M(SETNZ),
-       M(SETO),    M(SETP),   M(SETS),    M(SETZ),    M(CMOVB),     M(CMOVBE),     M(CMOVL),  M(CMOVLE), M(CMOVNB),
-       M(CMOVNBE), M(CMOVNL), M(CMOVNLE), M(CMOVNO),  M(CMOVNP),    M(CMOVNS),     M(CMOVNZ), M(CMOVO),  M(CMOVP),
-       M(CMOVS),   M(CMOVZ)});
+      {M(MOV),    M(MOVZX),   M(MOVSX),  M(MOVSXD),  M(ADD),       M(ADC),        M(SUB),    M(SBB),    M(AND),
+       M(OR),     M(XOR),     M(NOT),    M(NEG),     M(INC),       M(DEC),        M(CMP),    M(TEST),   M(SHL),
+       M(SHR),    M(SAR),     M(ROL),    M(ROR),     M(RCL),       M(RCR),        M(SHLD),   M(SHRD),   M(MUL),
+       M(IMUL),   M(DIV),     M(IDIV),   M(CBW),     M(CWDE),      M(CDQE),       M(CWD),    M(CDQ),    M(CQO),
+       M(BSWAP),  M(BT),      M(BTS),    M(BTR),     M(BTC),       M(BSF),        M(BSR),    M(TZCNT),  M(LZCNT),
+       M(POPCNT), M(XCHG),    M(XADD),   M(CMPXCHG), M(CMPXCHG8B), M(CMPXCHG16B), M(MOVBE),  M(CRC32),  M(ANDN),
+       M(BEXTR),  M(BLSI),    M(BLSMSK), M(BLSR),    M(BZHI),      M(MULX),       M(PDEP),   M(PEXT),   M(RORX),
+       M(SARX),   M(SHLX),    M(SHRX),   M(ADCX),    M(ADOX),      M(LAHF),       M(SAHF),   M(CLC),    M(STC),
+       M(CMC),    M(MOVNTI),  M(LFENCE), M(MFENCE),  M(SFENCE),    M(SETB),       M(SETBE),  M(SETL),   M(SETLE),
+       M(SETNB),  M(SETNBE),  M(SETNL),  M(SETNLE),  M(SETNO),     M(SETNP),      M(SETNS),  M(SETNZ),  M(SETO),
+       M(SETP),   M(SETS),    M(SETZ),   M(CMOVB),   M(CMOVBE),    M(CMOVL),      M(CMOVLE), M(CMOVNB), M(CMOVNBE),
+       M(CMOVNL), M(CMOVNLE), M(CMOVNO), M(CMOVNP),  M(CMOVNS),    M(CMOVNZ),     M(CMOVO),  M(CMOVP),  M(CMOVS),
+       M(CMOVZ)});
   return set;
 }
 
@@ -249,6 +249,7 @@ StepKind kind_of(Step& step) {
     case M(CLI): return StepKind::cli;
     case M(STI): return StepKind::sti;
     case M(SWAPGS): return StepKind::swapgs;
+    case M(PAUSE): return StepKind::pause;
     case M(FLDCW): return plain_memory ? StepKind::load_control : StepKind::outline;
     case M(PUSHFQ):
     case M(PUSHFD): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;

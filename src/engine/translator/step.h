@@ -30,6 +30,7 @@ enum class StepKind : u8 {
   cli,
   sti,
   swapgs,
+  pause,
   load_control,  // FLDCW
 };
 

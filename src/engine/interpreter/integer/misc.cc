@@ -1,5 +1,7 @@
 // NOP, PAUSE, prefetches, fences, CLFLUSH, CLFLUSHOPT, RDRAND, RDSEED. Intel SDM vol. 2.
 // Caches are not modelled: CLFLUSH only checks its address, as a byte load would.
+#include <sched.h>
+
 #include <atomic>
 
 #include "engine/interpreter/integer/binders.h"
@@ -11,9 +13,17 @@ namespace {
 
 void nop(Cpu& cpu, const Op* op) { return next(cpu, op); }
 
-// Spin loops wait for another vCPU, which may need this host core's other thread.
+// Spin loops wait for another vCPU, which may need this host core's other thread, or the core itself: the host may run fewer vCPUs at once
+// than there are, and would let the one that waits have its turn to the end.
 void pause(Cpu& cpu, const Op* op) {
-  if (cpu.count > 1) __builtin_ia32_pause();
+  constexpr i32 period = 200;  // tens of microseconds on hosts with long PAUSEs
+  if (cpu.count > 1) {
+    if (--cpu.native.until_yield < 0) {
+      cpu.native.until_yield = period;
+      ::sched_yield();
+    }
+    __builtin_ia32_pause();
+  }
   return next(cpu, op);
 }
 
