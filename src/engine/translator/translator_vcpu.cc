@@ -117,6 +117,7 @@ void TranslatorVcpu::drop_changed_pages() {
     const std::lock_guard lock(changed_mutex_);
     pages.swap(changed_pages_);
   }
+  if (cpu_.blocks.clears() != block_clears_) return forget_translations();  // their blocks are gone
   if (pages.size() > most_changed_pages) return drop_all();
   for (const u64 page : pages) {
     const auto blocks = blocks_of_page_.extract(page);
