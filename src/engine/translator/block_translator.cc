@@ -446,7 +446,6 @@ unsigned BlockWriter::spin(unsigned at) {
   ensure_saved();
   flags_ = {.saved = true};
   Cold& cold = add_site(at, 1);
-  cold.departure.outlined = true;
   cold.departure.mnemonic = steps_[at].in.mnemonic;
   sub(dword[reg::rsp + frame_.at(native().until_yield)], 1);
   cold.jumps.push_back(jump_if(0x82));

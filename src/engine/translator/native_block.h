@@ -41,7 +41,7 @@ struct Departure {
   DepartureKind kind;
   bool outlined = false;     // site: not a TLB miss, but what the interpreter is always asked to do
   bool saved_entry = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
-  x86::Mnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;  // of what is outlined
+  x86::Mnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;  // site: of what is left to the interpreter, always or now and then
   u16 first = 0, count = 0;                         // operations of the block
   i16 charged = 0;   // of the instructions from `first` on, how many were charged already
   i16 released = 0;  // lookup: what RSP has moved up; undone if the branch is refused

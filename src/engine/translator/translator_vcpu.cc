@@ -342,7 +342,7 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   const NativeBlock& native = translations_.blocks[departure.block];
   const Block& block = *native.block;
   const u64 context = cpu_.code_context;
-  if (departure.outlined)
+  if (departure.mnemonic != ZYDIS_MNEMONIC_INVALID)
     ++statistics_.outlined[departure.mnemonic];
   else
     ++statistics_.tlb_misses;

@@ -131,5 +131,32 @@ TEST_F(Verify, FindsAByteOfMemoryThatDiffers) {
   EXPECT_EQ(text.find("* rax"), std::string::npos) << text;
 }
 
+// One PAUSE in many is left to the interpreter; the others are translated.
+TEST(VerifySpinning, FollowsPauses) {
+  ASSERT_TRUE(translator::install_fault_handlers());
+  struct Spin : Xbyak::CodeGenerator {
+    Spin() {
+      Xbyak::Label again;
+      L(again);
+      inc(eax);
+      pause();
+      add(edx, eax);
+      dec(r8d);
+      jnz(again);
+      hlt();
+    }
+  } const spin;
+  OpenEngine engine;
+  FlatGuest guest(engine, 2);
+  guest.write(code_at, {spin.getCode(), spin.getSize()});
+  x86::X86State state = FlatGuest::initial_state();
+  state.rip = code_at;
+  state.gpr[8] = 1000;
+  const auto outcome = guest.run(state, 1'000'000);
+  const auto* difference = std::get_if<Diverged>(&outcome.exit);
+  EXPECT_TRUE(std::holds_alternative<Halted>(outcome.exit)) << (difference ? difference->report : "");
+  EXPECT_EQ(outcome.state.instruction_count, 5'001u);
+}
+
 }  // namespace
 }  // namespace doppel::test
