@@ -205,9 +205,8 @@ void BlockWriter::guarded_entry() {
   native_block.entry_flags = static_cast<u32>(getSize());
   save_flags();
   native_block.entry_saved = static_cast<u32>(getSize());
-  lookup_page_relative(page_offset_,
-                       add_departure({.kind = DepartureKind::lookup, .first = no_operation, .block = index_}),
-                       to_.stubs.lookup);
+  const u32 departure = add_departure({.kind = DepartureKind::lookup, .first = no_operation, .block = index_});
+  look_up(page_offset_, word_, departure, to_.stubs.lookup);
 }
 
 void BlockWriter::check_budget() {
@@ -454,43 +453,12 @@ unsigned BlockWriter::spin(unsigned at) {
   return at + 1;
 }
 
-namespace {
-
-class BlockRetirement : CodeWriter {
- public:
-  BlockRetirement(const Cpu& cpu, Translations& to) : CodeWriter(cpu, to.cache.bytes(), to.cache.writable()), to_(to) {}
-
-  void write(u32 index) {
-    const NativeBlock& native = to_.blocks[index];
-    const auto here = static_cast<u32>(to_.cold);
-    setSize(here);
-    const auto page_offset = static_cast<i32>(native.block->physical & low_bits(page_shift));
-    mov(reg::r14, qword[reg::rsp + frame_.at(cpu_.native.code_page)]);
-    lea(reg::r14, ptr[reg::r14 + page_offset]);
-    mov(reg::r15d, static_cast<u32>(to_.departures.size()));
-    to_.departures.push_back({.kind = DepartureKind::lookup, .first = no_operation, .block = index});
-    jump_to(to_.stubs.gone);
-    to_.cold = getSize();
-    for (const u32 entry : {native.entry_saved, native.entry_found}) {
-      setSize(entry);
-      jump_to(here);
-    }
-  }
-
- private:
-  Translations& to_;
-};
-
-}  // namespace
-
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block) {
   const auto index = static_cast<u32>(to.blocks.size());
   to.blocks.push_back({.block = block});
   BlockWriter(cpu, to, index).write();
   return index;
 }
-
-void retire_block(const Cpu& cpu, Translations& to, u32 index) { BlockRetirement(cpu, to).write(index); }
 
 void translate_narrowly(const Cpu& cpu, Translations& to, u32 departure) {
   BlockWriter(cpu, to, to.departures[departure].block).write_narrowly(departure);

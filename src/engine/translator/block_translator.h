@@ -6,6 +6,7 @@
 // and comes back.
 #pragma once
 
+#include <cstring>
 #include <deque>
 #include <unordered_map>
 #include <vector>
@@ -40,6 +41,13 @@ struct Translations {
     return hot + (cold - cold_begin) + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
            refills.size() * sizeof(Refill) + traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
   }
+  // The 32 bits at `offset` of the code: a displacement or a constant.
+  u32 written(u32 offset) const {
+    u32 value;
+    std::memcpy(&value, cache.writable() + offset, sizeof(value));
+    return value;
+  }
+  void rewrite(u32 offset, u32 value) { std::memcpy(cache.writable() + offset, &value, sizeof(value)); }
   bool room() const;  // for one translation
   void drop();        // all but the stubs
 };

@@ -144,7 +144,6 @@ class BlockWriter : CodeWriter {
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);
-  void lookup_page_relative(i64 target, u32 departure, u32 stub);
   void to_page(i64 target, unsigned first, i16 released = 0);
   void exit_to(i64 target, unsigned first, i16 released = 0);
   void direct_exit(u8 condition, i64 target, unsigned first);

@@ -128,6 +128,19 @@ void CodeWriter::patch_to(u32 at, u64 target) { rewrite(at, target - (at + 4), 4
 
 void CodeWriter::jump_to(u32 target) { patch_to(jump_if(0), target); }
 
+void CodeWriter::look_up(i64 target, int width, u32 departure, u32 stub) {
+  mov(reg::r14, qword[reg::rsp + frame_.at(cpu_.native.code_page)]);
+  if (target == static_cast<i32>(target)) {
+    lea(reg::r14, ptr[reg::r14 + static_cast<i32>(target)]);
+  } else {
+    mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
+    add(reg::r14, reg::r15);
+  }
+  if (width == 4) mov(reg::r14d, reg::r14d);
+  mov(reg::r15d, departure);
+  jump_to(stub);
+}
+
 void CodeWriter::copy(const Step& step, std::optional<HostMemory> memory) {
   CHECK(can_copy(step, memory.has_value()));
   const Encoding& enc = step.enc;

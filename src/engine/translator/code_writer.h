@@ -35,6 +35,9 @@ class CodeWriter : protected Xbyak::CodeGenerator {
   void patch_to(u32 at, u64 target);
   void jump_to(u32 target);
 
+  // Leaves by `stub` for `target`, relative to the page whose code runs, with addresses of `width` bytes; the flags are saved.
+  void look_up(i64 target, int width, u32 departure, u32 stub);
+
   // The instruction, which must be expressible(), with its registers renamed.
   void copy(const Step& step, std::optional<HostMemory> memory);
 

@@ -1,3 +1,4 @@
+#include "base/bits.h"
 #include "base/check.h"
 #include "engine/translator/block_writer.h"
 
@@ -50,7 +51,7 @@ void BlockWriter::emit_cold(const Cold& cold) {
   if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
   ensure_saved();
   if (cold.way == Cold::Way::to_page) return to_page(cold.target, cold.departure.first);
-  if (cold.way == Cold::Way::look_up) return lookup_page_relative(cold.target, cold.link, to_.stubs.link);
+  if (cold.way == Cold::Way::look_up) return look_up(cold.target, word_, cold.link, to_.stubs.link);
   const u32 id = add_departure(cold.departure);
   for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
@@ -106,20 +107,6 @@ void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
   jump_to(stub ? stub : to_.stubs.lookup);
 }
 
-// The same for a target relative to the block's page.
-void BlockWriter::lookup_page_relative(i64 target, u32 departure, u32 stub) {
-  mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
-  if (target == static_cast<i32>(target)) {
-    lea(reg::r14, ptr[reg::r14 + static_cast<i32>(target)]);
-  } else {
-    mov(reg::r15, static_cast<u64>(target));  // up to a page beyond 32 bits
-    add(reg::r14, reg::r15);
-  }
-  if (word_ == 4) mov(reg::r14d, reg::r14d);
-  mov(reg::r15d, departure);
-  jump_to(stub);
-}
-
 // A link to another page, which holds in one context; the flags are saved. In others, the target is looked up.
 void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
   const u32 id = add_departure({.kind = DepartureKind::lookup,
@@ -127,7 +114,7 @@ void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
                                 .released = released,
                                 .block = index_,
                                 .target = static_cast<i32>(target)});
-  if (target != static_cast<i32>(target)) return lookup_page_relative(target, id, to_.stubs.lookup);
+  if (target != static_cast<i32>(target)) return look_up(target, word_, id, to_.stubs.lookup);
   Cold& cold = add_cold(DepartureKind::lookup, first);
   cold.way = Cold::Way::look_up;
   cold.target = target;
@@ -197,5 +184,34 @@ unsigned BlockWriter::call_indirect(unsigned at) {
   lookup(at, static_cast<i16>(-word_));
   return at + 1;
 }
+
+namespace {
+
+// Where a block was: its entries lead to what is there now.
+class Retirement : CodeWriter {
+ public:
+  Retirement(const Cpu& cpu, Translations& to) : CodeWriter(cpu, to.cache.bytes(), to.cache.writable()), to_(to) {}
+
+  void write(u32 index) {
+    const NativeBlock& native = to_.blocks[index];
+    const auto departure = static_cast<u32>(to_.departures.size());
+    to_.departures.push_back({.kind = DepartureKind::lookup, .first = no_operation, .block = index});
+    const auto here = static_cast<u32>(to_.cold);
+    setSize(here);
+    look_up(static_cast<i64>(native.block->physical & low_bits(page_shift)), 8, departure, to_.stubs.gone);
+    to_.cold = getSize();
+    for (const u32 entry : {native.entry_saved, native.entry_found}) {
+      setSize(entry);
+      jump_to(here);
+    }
+  }
+
+ private:
+  Translations& to_;
+};
+
+}  // namespace
+
+void retire_block(const Cpu& cpu, Translations& to, u32 index) { Retirement(cpu, to).write(index); }
 
 }  // namespace doppel::translator

@@ -132,7 +132,7 @@ class StubWriter : public Xbyak::CodeGenerator {
   // Writes `go` with R15 = the code at R14.
   template <class Go>
   void go_to_code(const Stubs& stubs, Go go) {
-    Xbyak::Label unknown, found;
+    Xbyak::Label unknown;
     mov(r15d, dword[rsp + frame_.at(native().context)]);
     xor_(r15d, r14d);
     imul(r15d, r15d, static_cast<int>(NativeJump::multiplier));
@@ -150,15 +150,11 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(r15d, dword[r15 + static_cast<int>(offsetof(NativeJump, code))]);
     mov(r14, code_);
     add(r15, r14);
-    L(found);
     go();
     L(unknown);
     mov(r14, ptr[rsp + frame_.at(native().target)]);
     ask(reinterpret_cast<u64>(helpers_.lookup));
-    test(r15, r15);
-    jne(found, T_NEAR);
-    mov(r15d, dword[rsp + frame_.at(native().departure)]);
-    jmp(getCode() + stubs.depart, T_NEAR);
+    go_or_depart(stubs, go);
   }
 
   // Links are made one time in many, so that code which runs in several contexts by turns is not linked at each of them.
@@ -174,10 +170,16 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(dword[rsp + frame_.at(native().departure)], r15d);
     mov(ptr[rsp + frame_.at(native().target)], r14);
     ask(helper);
+    go_or_depart(stubs, [this] { jmp(r15); });
+  }
+
+  // Writes `go` for an answer; without one, the branch departs.
+  template <class Go>
+  void go_or_depart(const Stubs& stubs, Go go) {
     Xbyak::Label refused;
     test(r15, r15);
     je(refused);
-    jmp(r15);
+    go();
     L(refused);
     mov(r15d, dword[rsp + frame_.at(native().departure)]);
     jmp(getCode() + stubs.depart, T_NEAR);

@@ -144,8 +144,7 @@ bool TranslatorVcpu::is_current(const Block& block) const {
 
 // The guard holds nowhere.
 void TranslatorVcpu::unlink(u32 departure) {
-  std::memcpy(translations_.cache.writable() + translations_.departures[departure].guard, &NativeState::no_context,
-              sizeof(u32));
+  translations_.rewrite(translations_.departures[departure].guard, interpreter::NativeState::no_context);
 }
 
 void TranslatorVcpu::drop_all() {
@@ -402,8 +401,7 @@ void TranslatorVcpu::narrow(u32 number) {
   }
   // Not by way of here any more: each of those probes can ask for a refill.
   const Refill& same = translations_.refills[number];
-  const u32 displacement = same.miss - (same.jump + 4);
-  std::memcpy(translations_.cache.writable() + same.jump, &displacement, sizeof(displacement));
+  translations_.rewrite(same.jump, same.miss - (same.jump + 4));
 }
 
 // A TLB miss: the page is entered in the TLB if that is all that the access needs.
@@ -434,11 +432,13 @@ u32 TranslatorVcpu::find_code(u64 target) {
   const u64 key = physical << 3 | u64{1} << 2 | static_cast<u64>(cpu_.mode == x86::CodeMode::long64);
   FoundCode& found = found_code_[key * 0x9e37'79b9'7f4a'7c15u >> (64 - found_code_bits)];
   const u32 generation = cpu_.generations[physical / page_size].load(std::memory_order_relaxed);
-  if (found.key == key && found.generation == generation) return note_place(physical), found.code;
-  const Block* block = interpreter::find_known_block(cpu_);
-  if (!block || !block->native) return 0;
-  const u32 code = translations_.blocks[block->native].entry_found;
-  if (!block->crossing && cpu_.long64) found = {key, code, generation};
+  u32 code = found.code;
+  if (found.key != key || found.generation != generation) {
+    const Block* block = interpreter::find_known_block(cpu_);
+    if (!block || !block->native) return 0;
+    code = translations_.blocks[block->native].entry_found;
+    if (!block->crossing && cpu_.long64) found = {key, code, generation};
+  }
   note_place(physical);
   return code;
 }
@@ -486,14 +486,14 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
   // A branch that goes on to higher addresses is not interrupted on its way: it may not come round to lower ones.
   const bool comes_round = from.target >= 0 && target < page;
   if (comes_round || !block.valid() || self.several_.contains(block.physical / page_size)) return code;
-  const auto displacement = static_cast<u32>(code - self.translations_.cache.address(from.patch + 4));
-  u8* const jump = self.translations_.cache.writable() + from.patch;
-  if (std::memcmp(jump, &displacement, sizeof(displacement)) != 0) {
+  const auto to = static_cast<u32>(code - self.translations_.cache.address(0));
+  const u32 displacement = to - (from.patch + 4);
+  if (self.translations_.written(from.patch) != displacement) {
     if (++self.links_ > most_links) return code;
-    std::memcpy(jump, &displacement, sizeof(displacement));
-    self.links_to_[from.patch + 4 + displacement].push_back(departure);
+    self.translations_.rewrite(from.patch, displacement);
+    self.links_to_[to].push_back(departure);
   }
-  std::memcpy(self.translations_.cache.writable() + from.guard, &context, sizeof(context));
+  self.translations_.rewrite(from.guard, context);
   ++self.statistics_.links;
   return code;
 }
@@ -509,8 +509,7 @@ u32 TranslatorVcpu::after_exit(const Departure& departure) {
   // The same page of RAM, and neither was overwritten: they stay together from now on.
   if ((from.block->physical & page_mask) == (to.block->physical & page_mask) && from.block->valid()) {
     const u32 entry = departure.saved_entry ? to.entry_saved : to.entry_flags;
-    const u32 displacement = entry - (departure.patch + 4);
-    std::memcpy(translations_.cache.writable() + departure.patch, &displacement, sizeof(displacement));
+    translations_.rewrite(departure.patch, entry - (departure.patch + 4));
   }
   return to.entry_found;
 }
