@@ -1,6 +1,7 @@
 // Programs of a SmallGuest that are written with Xbyak and run under the translator.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <xbyak/xbyak.h>
 
 #include <chrono>
@@ -14,7 +15,7 @@
 
 namespace doppel::test {
 
-// Translates what runs a second time.
+// Translates all that it can at once.
 inline std::unique_ptr<Engine> eager_translator() { return std::move(make_translator({.warm_up = 1}).value()); }
 
 // Code at `address`, which absolute displacements count from.
@@ -37,6 +38,10 @@ class Program : public Xbyak::CodeGenerator {
   }
   void call_absolute(u64 target) { branch(0xe8, target); }
   void jump_absolute(u64 target) { branch(0xe9, target); }
+  void jump_absolute_if_odd_parity(u64 target) {
+    db(0x0f);
+    branch(0x8b, target);
+  }
 
  private:
   void branch(int opcode, u64 target) {
@@ -46,6 +51,19 @@ class Program : public Xbyak::CodeGenerator {
 
   const u64 address_;
 };
+
+// A guest in 64-bit mode ends alike translated and interpreted. Returns how it ends interpreted.
+inline std::string expect_alike(const char* what, const std::function<void(SmallGuest&)>& prepare) {
+  const auto end = [&](std::unique_ptr<Engine> engine) {
+    SmallGuest guest(Mode::long64, std::move(engine));
+    prepare(guest);
+    const std::string how = guest.run(unlimited_budget);
+    return how + " " + guest.values("rax rbx rcx rdx rsp r15 flags");
+  };
+  const std::string expected = end(make_interpreter());
+  EXPECT_EQ(end(eager_translator()), expected) << what;
+  return expected;
+}
 
 // How a guest that goes on for ever ends when its vCPU is kicked, which must not take long.
 inline std::string end_of_kicked(SmallGuest& guest) {

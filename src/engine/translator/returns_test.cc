@@ -13,7 +13,7 @@ void expect_alike(const char* what, const std::function<void(Program&)>& write,
                   const std::function<void(Program&)>& callees) {
   const Program program([&](Program& p) {
     p.mov(p.r15d, 5);
-    Xbyak::Label again, past;
+    Xbyak::Label again;
     p.L(again);
     write(p);
     p.dec(p.r15d);
@@ -21,13 +21,7 @@ void expect_alike(const char* what, const std::function<void(Program&)>& write,
     p.hlt();
     callees(p);
   });
-  const auto end = [&](std::unique_ptr<Engine> engine) {
-    SmallGuest guest(Mode::long64, std::move(engine));
-    program.put(guest);
-    const std::string how = guest.run(unlimited_budget);
-    return how + " " + guest.values("rax rbx rcx rdx rsp r15 flags");
-  };
-  EXPECT_EQ(end(eager_translator()), end(make_interpreter())) << what;
+  test::expect_alike(what, [&](SmallGuest& guest) { program.put(guest); });
 }
 
 constexpr u64 callee = at::inner_code;  // in another page than the caller
