@@ -16,7 +16,9 @@
 namespace doppel::test {
 
 // Translates all that it can at once.
-inline std::unique_ptr<Engine> eager_translator() { return std::move(make_translator({.warm_up = 1}).value()); }
+inline std::unique_ptr<Engine> eager_translator(bool pushes_flags = host_pushes_flags_quickly()) {
+  return std::move(make_translator({.warm_up = 1, .pushes_flags = pushes_flags}).value());
+}
 
 // Code at `address`, which absolute displacements count from.
 class Program : public Xbyak::CodeGenerator {
@@ -61,7 +63,7 @@ inline std::string expect_alike(const char* what, const std::function<void(Small
     return how + " " + guest.values("rax rbx rcx rdx rsp r15 flags");
   };
   const std::string expected = end(make_interpreter());
-  EXPECT_EQ(end(eager_translator()), expected) << what;
+  for (const bool pushes_flags : {false, true}) EXPECT_EQ(end(eager_translator(pushes_flags)), expected) << what;
   return expected;
 }
 

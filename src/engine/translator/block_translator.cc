@@ -23,6 +23,7 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& h
           .cold_begin = cold_begin,
           .charged = false,
           .counted = false,
+          .pushes_flags = true,
           .blocks = {{}},
           .departures = {{}},
           .refills = {},

@@ -28,6 +28,7 @@ struct Translations {
   u64 cold_begin;
   bool charged;                       // blocks pay for their instructions from Cpu::remaining, or nobody wants to know
   bool counted;                       // blocks are only entered when the budget has room for all of their instructions
+  bool pushes_flags;                  // status flags are saved by PUSHFQ, not by LAHF and SETO
   std::vector<NativeBlock> blocks;    // [0] is none
   std::vector<Departure> departures;  // [0] is none
   std::vector<Refill> refills;

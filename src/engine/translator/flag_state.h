@@ -5,6 +5,12 @@
 
 namespace doppel::translator {
 
+// The status flags in Cpu::saved_flags while translated code runs: as PUSHFQ writes them, or SETO's byte below that of LAHF.
+struct FlagImage {
+  static u64 of(u64 rflags, bool pushed) { return pushed ? rflags : (rflags & 0xff) << 8 | (rflags >> 11 & 1); }
+  static u64 rflags(u64 image, bool pushed) { return pushed ? image : (image >> 8 & 0xff) | (image & 1) << 11; }
+};
+
 struct FlagState {
   bool in_eflags = false;
   bool saved = false;  // in Cpu::saved_flags

@@ -35,16 +35,29 @@ bool overwrites_flags(const Step& step) {
   return step.enc.flags_written == static_cast<u32>(rflags::status) && step.enc.flags_read == 0 && !step.shift_by_cl;
 }
 
+// As FlagImage says; EFLAGS are still as they were. Without PUSHFQ, R15 is not.
 void BlockWriter::save_flags() {
-  pushfq();
-  lea(reg::rsp, ptr[reg::rsp + 8]);
+  if (to_.pushes_flags) {
+    pushfq();
+    lea(reg::rsp, ptr[reg::rsp + 8]);
+    return;
+  }
+  mov(reg::r15, reg::rax);
+  lahf();
+  seto(reg::al);
+  mov(word[reg::rsp + frame_.at(cpu_.saved_flags)], reg::ax);
+  mov(reg::rax, reg::r15);
 }
 
 void BlockWriter::restore_flags() {
   mov(reg::r15, reg::rax);
   movzx(reg::eax, word[reg::rsp + frame_.at(cpu_.saved_flags)]);
-  rol(reg::ax, 8);
-  add(reg::al, 0x78);  // overflows with bit 11 of the flags, whatever is beside it
+  if (to_.pushes_flags) {
+    rol(reg::ax, 8);
+    add(reg::al, 0x78);  // overflows with bit 11 of the flags, whatever is beside it
+  } else {
+    add(reg::al, 0x7f);  // with bit 0
+  }
   sahf();
   mov(reg::rax, reg::r15);
 }

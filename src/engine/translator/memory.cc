@@ -270,9 +270,19 @@ unsigned BlockWriter::push_directly(unsigned at) {
 
 // Into the image of RFLAGS at R14.
 void BlockWriter::add_saved_flags() {
-  movzx(reg::r15d, word[reg::rsp + frame_.at(cpu_.saved_flags)]);
-  and_(reg::r15d, static_cast<u32>(x86::rflags::status));
-  or_(word[reg::r14], reg::r15w);
+  const i32 saved = frame_.at(cpu_.saved_flags);
+  if (to_.pushes_flags) {
+    movzx(reg::r15d, word[reg::rsp + saved]);
+    and_(reg::r15d, static_cast<u32>(x86::rflags::status));
+    or_(word[reg::r14], reg::r15w);
+    return;
+  }
+  movzx(reg::r15d, byte[reg::rsp + saved + 1]);
+  and_(reg::r15d, static_cast<u32>(x86::rflags::status & 0xff));
+  or_(byte[reg::r14], reg::r15b);
+  movzx(reg::r15d, byte[reg::rsp + saved]);
+  shl(reg::r15d, 3);
+  or_(byte[reg::r14 + 1], reg::r15b);
 }
 
 }  // namespace doppel::translator

@@ -34,7 +34,8 @@ class TranslatorEngine final : public Engine {
                      .profile = options_.profile,
                      .perf_map = perf_map_.get(),
                      .longest_block = options_.longest_block,
-                     .warm_up = options_.warm_up},
+                     .warm_up = options_.warm_up,
+                     .pushes_flags = options_.pushes_flags},
         std::move(cache));
   }
 
@@ -46,6 +47,11 @@ class TranslatorEngine final : public Engine {
 
 }  // namespace
 }  // namespace translator
+
+bool host_pushes_flags_quickly() {
+  static const bool quickly = !__builtin_cpu_is("amd");
+  return quickly;
+}
 
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options) {
   interpreter::install_simd_probe();

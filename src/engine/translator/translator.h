@@ -9,6 +9,9 @@
 
 namespace doppel {
 
+// Whether PUSHFQ is the quickest way to save the status flags: with AMD's processors it takes more than twice as long as LAHF and SETO.
+bool host_pushes_flags_quickly();
+
 struct TranslatorOptions {
   u64 block_cache_bytes = u64{192} << 20;        // decoded blocks of all vCPUs together
   u64 translation_cache_bytes = u64{256} << 20;  // translated code of all vCPUs together
@@ -20,6 +23,7 @@ struct TranslatorOptions {
   bool profile = false;   // counts how often each translated block is entered, for statistics()
   bool perf_map = false;  // names translated code for perf(1)
   u32 warm_up = 24;       // times that the interpreter executes a block before it is translated
+  bool pushes_flags = host_pushes_flags_quickly();  // translated code saves the status flags by PUSHFQ
 };
 
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options = {});

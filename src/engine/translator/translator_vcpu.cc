@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "engine/interpreter/sse/vector.h"
 #include "engine/interpreter/translate.h"
+#include "engine/translator/flag_state.h"
 #include "engine/translator/host_signals.h"
 #include "engine/translator/x87_unit.h"
 
@@ -83,6 +84,7 @@ TranslatorVcpu::TranslatorVcpu(const VcpuWiring& wiring, const x86::Decoder& dec
   translations_.counted = settings.repeatable;
   translations_.profiled = settings.profile;
   translations_.charged = settings.counts;
+  translations_.pushes_flags = settings.pushes_flags;
   if (settings.verify) {
     CHECK(settings.repeatable);
     verifier_ = std::make_unique<Verifier>(cpu_);
@@ -290,7 +292,7 @@ u32 TranslatorVcpu::native_at_rip() {
 // Translated code at `offset`, until it departs: the index of the departure.
 u32 TranslatorVcpu::enter(u32 offset) {
   interpreter::NativeState& native = cpu_.native;
-  cpu_.saved_flags = cpu_.flags.pack();
+  cpu_.saved_flags = FlagImage::of(cpu_.flags.pack(), translations_.pushes_flags);
   native.vectors_allowed = vectors_allowed(cpu_);
   if (!cpu_.long64) native.flat_segments = flat_segments(cpu_);
   if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
@@ -298,7 +300,7 @@ u32 TranslatorVcpu::enter(u32 offset) {
   const auto stub = reinterpret_cast<u32 (*)(interpreter::NativeState*)>(
       translations_.cache.address(translations_.stubs.enter));
   const u32 id = stub(&native);
-  cpu_.flags.unpack(cpu_.saved_flags);
+  cpu_.flags.unpack(FlagImage::rflags(cpu_.saved_flags, translations_.pushes_flags));
   x87_wanted_ = collect_x87(cpu_);
   ++statistics_.departures[static_cast<unsigned>(translations_.departures[id].kind)];
   return id;

@@ -23,6 +23,7 @@ struct VcpuSettings {
   PerfMap* perf_map = nullptr;  // null: none
   unsigned longest_block;
   u32 warm_up;
+  bool pushes_flags = true;
 };
 
 class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWatcher {
