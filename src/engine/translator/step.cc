@@ -3,6 +3,7 @@
 #include <array>
 #include <bitset>
 
+#include "engine/interpreter/integer/host_flags.h"
 #include "engine/translator/frame.h"
 #include "isa/x86/decoder.h"
 
@@ -49,6 +50,12 @@ const MnemonicSet& branches() {
 const MnemonicSet& nothing() {
   static const MnemonicSet set = set_of({M(NOP), M(ENDBR64), M(ENDBR32), M(PREFETCH), M(PREFETCHNTA), M(PREFETCHT0),
                                          M(PREFETCHT1), M(PREFETCHT2), M(PREFETCHW)});
+  return set;
+}
+
+// What leaves flags, which are undefined then, as they were: with processors where host_keeps_flags.
+const MnemonicSet& keeps_flags() {
+  static const MnemonicSet set = set_of({M(MUL), M(IMUL), M(DIV), M(IDIV), M(BSF), M(BSR), M(LZCNT), M(TZCNT)});
   return set;
 }
 
@@ -301,6 +308,8 @@ Step make_step(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes,
   if (step.in.mnemonic == ZYDIS_MNEMONIC_XCHG && step.enc.opcode_reg.kind == FieldKind::none && !step.enc.has_modrm)
     return step;
   if (step.word == 4 && !to_64_bit_encoding(decoder, bytes, step)) return step;
+  if (interpreter::host_keeps_flags && keeps_flags()[step.in.mnemonic])
+    step.enc.flags_read |= static_cast<u32>(rflags::status);
   step.kind = kind_of(step);
   step.recipe = recipe_of(step);
   if (step.kind != StepKind::outline) step.x87 = x87_of(step);

@@ -108,12 +108,13 @@ void bit_scan(Cpu& cpu, const Op* op) {
   const Loaded<T> from = source<T, memory>(cpu, op, op->b);
   if (!from.ok) [[unlikely]]
     return faulted(cpu, op);
-  HostFlags flags;
+  HostFlags flags(cpu.flags);
   T to = cpu.reg<T>(op->a);
-  if constexpr (reverse)
-    asm("bsr %6, %0" : "+r"(to), DOPPEL_HOST_FLAGS(flags) : "r"(from.value));
-  else
-    asm("bsf %6, %0" : "+r"(to), DOPPEL_HOST_FLAGS(flags) : "r"(from.value));
+  if constexpr (reverse) {
+    DOPPEL_ON_HOST(flags, "bsr %[from], %[to]", [to] "+r"(to), [from] "r"(from.value));
+  } else {
+    DOPPEL_ON_HOST(flags, "bsf %[from], %[to]", [to] "+r"(to), [from] "r"(from.value));
+  }
   flags.put(cpu.flags);
   if (from.value != 0) cpu.set_reg<T>(op->a, to);
   return next(cpu, op);

@@ -16,19 +16,19 @@ constexpr unsigned bits_of = 8 * sizeof(T);
 // ---- destination ← f(first source, second source) ----
 
 // With flags, some of them undefined: host_flags.h. The guest has these where the host has.
-#define DOPPEL_THREE_OPERANDS(Name, text)                                  \
-  struct Name {                                                            \
-    static constexpr bool flags = true;                                    \
-    template <class T>                                                     \
-    [[gnu::always_inline]] static T compute(T a, T b, HostFlags& flags) {  \
-      T result;                                                            \
-      asm(text : "=r"(result), DOPPEL_HOST_FLAGS(flags) : "r"(a), "r"(b)); \
-      return result;                                                       \
-    }                                                                      \
+#define DOPPEL_THREE_OPERANDS(Name, text)                                     \
+  struct Name {                                                               \
+    static constexpr bool flags = true;                                       \
+    template <class T>                                                        \
+    [[gnu::always_inline]] static T compute(T a, T b, HostFlags& flags) {     \
+      T result;                                                               \
+      DOPPEL_ON_HOST(flags, text, [to] "=r"(result), [a] "r"(a), [b] "r"(b)); \
+      return result;                                                          \
+    }                                                                         \
   }
-DOPPEL_THREE_OPERANDS(Andn, "andn %7, %6, %0");
-DOPPEL_THREE_OPERANDS(Bextr, "bextr %7, %6, %0");
-DOPPEL_THREE_OPERANDS(Bzhi, "bzhi %7, %6, %0");
+DOPPEL_THREE_OPERANDS(Andn, "andn %[b], %[a], %[to]");
+DOPPEL_THREE_OPERANDS(Bextr, "bextr %[b], %[a], %[to]");
+DOPPEL_THREE_OPERANDS(Bzhi, "bzhi %[b], %[a], %[to]");
 #undef DOPPEL_THREE_OPERANDS
 
 struct Sarx {
@@ -83,7 +83,7 @@ void three_operands(Cpu& cpu, const Op* op) {
   if (!a.ok || !b.ok) [[unlikely]]
     return faulted(cpu, op);
   if constexpr (F::flags) {
-    HostFlags flags;
+    HostFlags flags(cpu.flags);
     cpu.set_reg<T>(op->a, F::template compute<T>(a.value, b.value, flags));
     flags.put(cpu.flags);
   } else {
@@ -105,14 +105,14 @@ Binding bind_three(const x86::Instruction& instruction) {
 
 // ---- destination ← f(source) ----
 
-#define DOPPEL_TWO_OPERANDS(Name, text)                                      \
-  struct Name {                                                              \
-    template <class T>                                                       \
-    [[gnu::always_inline]] static T compute(T a, HostFlags& flags) {         \
-      T result;                                                              \
-      asm(text " %6, %0" : "=r"(result), DOPPEL_HOST_FLAGS(flags) : "r"(a)); \
-      return result;                                                         \
-    }                                                                        \
+#define DOPPEL_TWO_OPERANDS(Name, text)                                          \
+  struct Name {                                                                  \
+    template <class T>                                                           \
+    [[gnu::always_inline]] static T compute(T a, HostFlags& flags) {             \
+      T result;                                                                  \
+      DOPPEL_ON_HOST(flags, text " %[a], %[to]", [to] "=r"(result), [a] "r"(a)); \
+      return result;                                                             \
+    }                                                                            \
   }
 DOPPEL_TWO_OPERANDS(Blsi, "blsi");
 DOPPEL_TWO_OPERANDS(Blsmsk, "blsmsk");
@@ -126,7 +126,7 @@ void two_operands(Cpu& cpu, const Op* op) {
   const Loaded<T> a = source<T, memory>(cpu, op, op->b);
   if (!a.ok) [[unlikely]]
     return faulted(cpu, op);
-  HostFlags flags;
+  HostFlags flags(cpu.flags);
   cpu.set_reg<T>(op->a, F::template compute<T>(a.value, flags));
   flags.put(cpu.flags);
   return next(cpu, op);

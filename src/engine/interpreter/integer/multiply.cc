@@ -1,5 +1,5 @@
 // MUL, IMUL, DIV, IDIV and the sign extensions of the accumulator. Intel SDM vol. 2.
-// Undefined flags: host_flags.h; a division leaves them alone, as every processor of the last twenty years does.
+// Undefined flags: host_flags.h.
 #include "engine/interpreter/integer/binders.h"
 #include "engine/interpreter/integer/host_flags.h"
 #include "engine/interpreter/integer/operands.h"
@@ -71,14 +71,14 @@ template <class T>
 }
 
 // MUL and IMUL of the accumulator.
-#define DOPPEL_MULTIPLY(name)                                                               \
-  if constexpr (sizeof(T) == 1) {                                                           \
-    u16 product = low;                                                                      \
-    asm(name " %b6" : "+a"(product), DOPPEL_HOST_FLAGS(flags) : "q"(factor.value));         \
-    low = static_cast<T>(product);                                                          \
-    high = static_cast<T>(product >> 8);                                                    \
-  } else {                                                                                  \
-    asm(name " %7" : "+a"(low), "=&d"(high), DOPPEL_HOST_FLAGS(flags) : "r"(factor.value)); \
+#define DOPPEL_MULTIPLY(name)                                                                             \
+  if constexpr (sizeof(T) == 1) {                                                                         \
+    u16 product = low;                                                                                    \
+    DOPPEL_ON_HOST(flags, name " %b[by]", "+a"(product), [by] "q"(factor.value));                         \
+    low = static_cast<T>(product);                                                                        \
+    high = static_cast<T>(product >> 8);                                                                  \
+  } else {                                                                                                \
+    DOPPEL_ON_HOST(flags, name " %[by]", DOPPEL_OUTPUTS("+a"(low), "=&d"(high)), [by] "r"(factor.value)); \
   }
 template <class T, bool memory, bool is_signed>
 void multiply(Cpu& cpu, const Op* op) {
@@ -86,7 +86,7 @@ void multiply(Cpu& cpu, const Op* op) {
   if (!factor.ok) [[unlikely]]
     return faulted(cpu, op);
   T low = cpu.reg<T>(al), high;
-  HostFlags flags;
+  HostFlags flags(cpu.flags);
   if constexpr (is_signed) {
     DOPPEL_MULTIPLY("imul")
   } else {
@@ -102,8 +102,8 @@ void multiply(Cpu& cpu, const Op* op) {
 template <class T, bool immediate>
 [[gnu::always_inline]] inline void multiply_to(Cpu& cpu, const Op* op, T left) {
   const T right = immediate ? static_cast<T>(op->immediate) : cpu.reg<T>(op->a);
-  HostFlags flags;
-  asm("imul %6, %0" : "+r"(left), DOPPEL_HOST_FLAGS(flags) : "r"(right));
+  HostFlags flags(cpu.flags);
+  DOPPEL_ON_HOST(flags, "imul %[by], %[to]", [to] "+r"(left), [by] "r"(right));
   cpu.set_reg<T>(op->a, left);
   flags.put(cpu.flags);
   return next(cpu, op);
@@ -130,6 +130,28 @@ Handler imul_to(bool memory, bool fast) {
   return fast ? imul_to_mem<T, immediate, true> : imul_to_mem<T, immediate, false>;
 }
 
+// What a division that does not fault does to the flags.
+#define DOPPEL_DIVIDE(name)                                                                    \
+  if constexpr (sizeof(T) == 1) {                                                              \
+    auto both = static_cast<u16>(dividend);                                                    \
+    DOPPEL_ON_HOST(flags, name " %b[by]", "+a"(both), [by] "q"(by));                           \
+  } else {                                                                                     \
+    T low = static_cast<T>(dividend), high = high_half<T>(dividend);                           \
+    DOPPEL_ON_HOST(flags, name " %[by]", DOPPEL_OUTPUTS("+a"(low), "+d"(high)), [by] "r"(by)); \
+  }
+template <class T, bool is_signed>
+[[gnu::always_inline]] inline void set_division_flags(Cpu& cpu, wide_t<T> dividend, T by) {
+  if (!host_keeps_flags) return;
+  HostFlags flags(cpu.flags);
+  if constexpr (is_signed) {
+    DOPPEL_DIVIDE("idiv")
+  } else {
+    DOPPEL_DIVIDE("div")
+  }
+  flags.put(cpu.flags);
+}
+#undef DOPPEL_DIVIDE
+
 template <class T, bool memory>
 void div(Cpu& cpu, const Op* op) {
   const Loaded<T> divisor = source<T, memory>(cpu, op, op->a);
@@ -139,6 +161,7 @@ void div(Cpu& cpu, const Op* op) {
   // The quotient fits exactly if the high half is below the divisor, which also excludes zero.
   if (high_half<T>(dividend) >= divisor.value) [[unlikely]]
     return raise(cpu, op, x86::divide_error);
+  set_division_flags<T, false>(cpu, dividend, divisor.value);
   if (high_half<T>(dividend) == 0) {  // spares the host a 128-bit division
     const T low = static_cast<T>(dividend);
     set_accumulator<T>(cpu, static_cast<T>(low / divisor.value), static_cast<T>(low % divisor.value));
@@ -169,6 +192,7 @@ void idiv(Cpu& cpu, const Op* op) {
   }
   if (quotient != widened<T>(static_cast<T>(quotient))) [[unlikely]]
     return raise(cpu, op, x86::divide_error);
+  set_division_flags<T, true>(cpu, static_cast<wide_t<T>>(dividend), divisor.value);
   set_accumulator<T>(cpu, static_cast<T>(quotient), static_cast<T>(remainder));
   return next(cpu, op);
 }

@@ -155,7 +155,7 @@ template <class Operation, class T>
     flags.carries = carries | (flags.carries & 8);
   } else {
     flags.set_result(value);
-    flags.carries = carries;
+    flags.carries = carries | (host_keeps_flags ? 8 : 0);  // AF
   }
 }
 
@@ -230,13 +230,13 @@ struct Shifted {
   HostFlags flags;
 };
 template <class T, bool to_left>
-[[gnu::always_inline]] inline Shifted<T> double_shift(T a, T b, unsigned count) {
-  Shifted<T> to;
-  to.value = a;
-  if constexpr (to_left)
-    asm("shld %%cl, %7, %0" : "+r"(to.value), DOPPEL_HOST_FLAGS(to.flags) : "c"(static_cast<u8>(count)), "r"(b));
-  else
-    asm("shrd %%cl, %7, %0" : "+r"(to.value), DOPPEL_HOST_FLAGS(to.flags) : "c"(static_cast<u8>(count)), "r"(b));
+[[gnu::always_inline]] inline Shifted<T> double_shift(T a, T b, unsigned count, const LazyFlags& before) {
+  Shifted<T> to{a, HostFlags(before)};
+  if constexpr (to_left) {
+    DOPPEL_ON_HOST(to.flags, "shld %%cl, %[b], %[to]", [to] "+r"(to.value), "c"(static_cast<u8>(count)), [b] "r"(b));
+  } else {
+    DOPPEL_ON_HOST(to.flags, "shrd %%cl, %[b], %[to]", [to] "+r"(to.value), "c"(static_cast<u8>(count)), [b] "r"(b));
+  }
   return to;
 }
 
@@ -247,16 +247,17 @@ void shift_double(Cpu& cpu, const Op* op) {
   const T b = cpu.reg<T>(op->b);
   T a;
   if constexpr (memory) {
-    const Loaded<T> old = modify<T>(cpu, op,
-                                    [b, count](T from) { return double_shift<T, to_left>(from, b, count).value; });
+    const Loaded<T> old = modify<T>(cpu, op, [b, count, flags = &cpu.flags](T from) {
+      return double_shift<T, to_left>(from, b, count, *flags).value;
+    });
     if (!old.ok) [[unlikely]]
       return faulted(cpu, op);
     a = old.value;
   } else {
     a = cpu.reg<T>(op->a);
-    cpu.set_reg<T>(op->a, double_shift<T, to_left>(a, b, count).value);
+    cpu.set_reg<T>(op->a, double_shift<T, to_left>(a, b, count, cpu.flags).value);
   }
-  if (count != 0) double_shift<T, to_left>(a, b, count).flags.put(cpu.flags);
+  if (count != 0) double_shift<T, to_left>(a, b, count, cpu.flags).flags.put(cpu.flags);
   return next(cpu, op);
 }
 
