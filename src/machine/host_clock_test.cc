@@ -74,7 +74,7 @@ TEST_F(HostClockTest, AnAlarmMayEndItselfOrStarveNobody) {
   forever->set(0);
   bool posted = false;
   loop->post([&] { posted = true; });
-  serve(2 * ms);
+  for (int round = 0; round < 5000 && !(posted && !once); ++round) loop->run_once(1);  // a busy host may take its time
   EXPECT_EQ(log, "once");
   EXPECT_TRUE(posted);
   EXPECT_EQ(once, nullptr);
