@@ -62,9 +62,10 @@ struct Cpu {
 
   // ---- hot ----
   u64 gpr[18] = {};  // [16]: block's rip, [17]: zero
-  // Below NativeState, where translated code has its stack pointer: what CALL pushes, and above that what PUSHFQ does, the status flags.
+  // Below NativeState, where translated code has its stack pointer: what CALL pushes, and above that, where
+  // PUSHFQ puts them, the status flags.
   u64 host_stack[5];
-  u64 saved_flags = 0;  // of the other bits of RFLAGS, any may be set
+  u64 saved_flags = 0;  // as engine/translator/flag_state.h says; any other bits may be set
   NativeState native;   // reached with small displacements, as are the registers before it
   LazyFlags flags;
   TlbEntry* tlb = nullptr;  // the current table
