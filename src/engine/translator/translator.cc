@@ -7,6 +7,7 @@
 #include "engine/interpreter/sse/vector.h"
 #include "engine/translator/host_signals.h"
 #include "engine/translator/translator_vcpu.h"
+#include "isa/x86/host_vendor.h"
 
 namespace doppel {
 namespace translator {
@@ -48,10 +49,7 @@ class TranslatorEngine final : public Engine {
 }  // namespace
 }  // namespace translator
 
-bool host_pushes_flags_quickly() {
-  static const bool quickly = !__builtin_cpu_is("amd");
-  return quickly;
-}
+bool host_pushes_flags_quickly() { return x86::host_is_intel(); }
 
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options) {
   interpreter::install_simd_probe();

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "support/host_vendor.h"
+#include "isa/x86/host_vendor.h"
 
 namespace doppel::oracle {
 
@@ -170,11 +170,11 @@ bool is_sha(Mnemonic mnemonic) {
 
 std::string difference(const Drawn& drawn, const Outcome& host, const Outcome& engine, bool all_flags) {
   // MOVSXD r16 reads 16 bits of memory on Intel's processors, 32 on AMD's.
-  if (testing::host_is_intel() && drawn.instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
+  if (x86::host_is_intel() && drawn.instruction.mnemonic == ZYDIS_MNEMONIC_MOVSXD &&
       drawn.instruction.operand_bytes == 2 && drawn.instruction.has_memory() && host.vector != page_fault &&
       engine.vector == page_fault)
     return "";
-  if (!testing::host_is_intel() && is_sha(drawn.instruction.mnemonic) && engine.vector == general_protection &&
+  if (!x86::host_is_intel() && is_sha(drawn.instruction.mnemonic) && engine.vector == general_protection &&
       drawn.instruction.has_memory())
     return "";
   // Whether an operand that crosses 4 GiB in a segment of that size is beyond its limit is the processor's choice (SDM vol. 3 §5.3).

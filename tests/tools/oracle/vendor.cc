@@ -4,8 +4,8 @@
 #include <cstring>
 #include <optional>
 
+#include "isa/x86/host_vendor.h"
 #include "isa/x86/paging.h"
-#include "support/host_vendor.h"
 
 namespace doppel::oracle {
 
@@ -194,7 +194,7 @@ void extend_mask_of_gather(const Drawn& drawn, Gather gather, const Outcome& hos
 
 void follow_host_vendor(const Drawn& drawn, std::span<const u8> pool, const Outcome& host, Outcome& engine) {
   const Mnemonic mnemonic = drawn.instruction.mnemonic;
-  if (!testing::host_is_intel()) {
+  if (!x86::host_is_intel()) {
     if (mnemonic == ZYDIS_MNEMONIC_LDMXCSR || mnemonic == ZYDIS_MNEMONIC_VLDMXCSR)
       allow_misaligned_mask(drawn, host, engine);
     return;

@@ -5,11 +5,12 @@
 #pragma once
 
 #include "engine/interpreter/flags.h"
+#include "isa/x86/host_vendor.h"
 
 namespace doppel::interpreter {
 
 // MUL, IMUL, DIV, BSF, LZCNT and the like leave some undefined flags as they were before.
-inline const bool host_keeps_flags = (__builtin_cpu_init(), !__builtin_cpu_is("intel"));
+inline const bool host_keeps_flags = !x86::host_is_intel();
 
 struct HostFlags {
   bool cf = false, pf = false, zf = false, sf = false, of = false;

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "engine/interpreter/interpreter.h"
-#include "support/host_vendor.h"
+#include "isa/x86/host_vendor.h"
 #include "support/instruction_cases.h"
 
 namespace doppel {
@@ -173,7 +173,7 @@ const std::vector<Row> other_rows = {
     {"48 0f c7 /1", "", Row::byte | Row::memory | Row::lockable | Row::long_only},
     // hints
     {"0f 1f /0"},
-    {"f3 90", "", Row::byte | (host_is_intel() ? Row::no_rex_b : Row::plain)},
+    {"f3 90", "", Row::byte | (x86::host_is_intel() ? Row::no_rex_b : Row::plain)},
     {"0f 18 /1", "", Row::byte | Row::memory},
     {"0f ae /7", "", Row::byte | Row::memory},
     {"f3 0f 1e fa", "", Row::byte},
@@ -281,7 +281,7 @@ std::string IntegerRows::difference(const Case& tested) {
   FlatGuest::Outcome ours = guest_.run(state, 100);
   const NativeCpu::Registers theirs = native_->run(tested.registers, code_at, tested.code, legacy);
 
-  if (theirs.signal && host_is_intel()) follow_intel(tested, ours.state);
+  if (theirs.signal && x86::host_is_intel()) follow_intel(tested, ours.state);
   executed_ += theirs.signal == 0;
   std::string text;
   const auto compare = [&text](std::string_view what, u64 our, u64 their, u64 before) {
