@@ -19,8 +19,11 @@ class GracePeriods {
   // One vCPU. While it is outside, as at first, no grace period waits for it.
   class Member {
    public:
-    // `hurry` makes it come to pass() soon. Any thread; must not block. Members come and go while the machine is not running.
-    Member(GracePeriods& periods, std::function<void()> hurry) : periods_(periods), hurry_(std::move(hurry)) {
+    // `hurry` makes it come to pass() soon. Any thread; must not block. `catch_up` is what it does there, before the periods that began
+    // earlier end for it. Members come and go while the machine is not running.
+    Member(
+        GracePeriods& periods, std::function<void()> hurry, std::function<void()> catch_up = [] {})
+        : periods_(periods), hurry_(std::move(hurry)), catch_up_(std::move(catch_up)) {
       periods_.members_.push_back(this);
     }
     ~Member() { std::erase(periods_.members_, this); }
@@ -28,15 +31,19 @@ class GracePeriods {
     Member& operator=(const Member&) = delete;
 
     // The vCPU's thread. A full fence each: what it looks at afterwards is not older than the periods that it thereby ends.
-    void pass() { seen_.store(periods_.started_.load(), std::memory_order_seq_cst); }  // between two blocks
-    void leave() { seen_.store(outside, std::memory_order_seq_cst); }                  // back by pass()
+    void pass() {  // between two blocks
+      const u64 started = periods_.started_.load();
+      catch_up_();
+      seen_.store(started, std::memory_order_seq_cst);
+    }
+    void leave() { seen_.store(outside, std::memory_order_seq_cst); }  // back by pass()
 
    private:
     friend class GracePeriods;
     static constexpr u64 outside = ~u64{0};
 
     GracePeriods& periods_;
-    const std::function<void()> hurry_;
+    const std::function<void()> hurry_, catch_up_;
     std::atomic<u64> seen_{outside};
   };
 

@@ -6,8 +6,9 @@
 // How a store and mark_code cannot miss each other:
 // - Devices, and engines out of line, do "store; load flags" without a fence. mark_code does "set lines and flag; membarrier; (caller) load
 //   bytes"; the membarrier is the full fence that the storing thread left out (membarrier(2), PRIVATE_EXPEDITED).
-// - Engines in line do "load flags; store", within one block. mark_code begins a grace period behind the flag, and until that is over the
-//   caller does not keep what it decodes.
+// - Engines in line store by translations that they remember, of pages that had no flags when they were entered. mark_code tells of the
+//   page (note_flagged) and begins a grace period: until that is over, and with it such translations, the caller does not keep what it
+//   decodes.
 // How a block that overwrites itself cannot miss that another thread has just done so: the flag outlives the lines by a grace period, so
 // that its stores come to note_write, behind which the generation is the new one.
 #include "memory/physical_memory.h"
@@ -153,12 +154,20 @@ bool PhysicalMemory::mark_code(u64 page, unsigned first_byte, unsigned last_byte
   // On a page that all threads know as code every store comes to note_code_write, which fences for itself.
   if ((flags & settled) == settled) return true;
   if ((flags & page_flag::holds_code) == 0) {
+    note_flagged(page);
     code_periods_[page] = grace_periods_.start(self);
     fence_all_threads();
   }
   if (!grace_periods_.over(code_periods_[page], self)) return false;
   page_flags_[page].fetch_or(page_flag::code_settled);
   return true;
+}
+
+// By one thread at a time.
+void PhysicalMemory::note_flagged(u64 page) {
+  const u64 count = flagged_count_.load();
+  flagged_[count % flagged_remembered].store(page, std::memory_order_relaxed);
+  flagged_count_.store(count + 1);
 }
 
 // The order matters: lines, then generation. Whoever finds the lines as they were read the generation before it was bumped, so that what
@@ -210,6 +219,7 @@ void PhysicalMemory::start_dirty_log() {
   for (u64 word = 0; word < (pages_ + 63) / 64; ++word) dirty_[word].store(0);
   for (u64 page = 0; page < pages_; ++page) page_flags_[page].fetch_or(page_flag::log_dirty);
   logging_ = true;
+  flagged_count_.fetch_add(flagged_remembered);
   fence_all_threads();
 }
 
@@ -224,6 +234,7 @@ std::vector<u64> PhysicalMemory::take_dirty_pages() {
       page_flags_[page].fetch_or(page_flag::log_dirty);
     }
   }
+  flagged_count_.fetch_add(flagged_remembered);
   fence_all_threads();  // stores that still found no flag are visible to whoever now copies these pages
   return pages;
 }

@@ -1,12 +1,15 @@
 // The guest-physical address space: RAM (one piece of anonymous memory), ROM, and holes that are memory-mapped I/O.
 //
-// Per RAM page there is one flag byte, which every store looks at after its translation: zero means "just store".
+// Per RAM page there is one flag byte: zero means "just store". Who stores looks at it after the translation; an engine that remembers
+// translations looks at it once and hears of flags that are set later (for_each_flagged).
 //   holds_code  some vCPU has decoded instructions of this page: the store must bump the page's code generation
 //               (only if it touches a 64-byte line that holds code); it stays until no vCPU executes what was overwritten
 //   log_dirty   the dirty log is on and the page is still clean in it
 // RAM pages are numbered by RAM offset (not by guest-physical address), so that aliases share their flags.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -88,11 +91,24 @@ class PhysicalMemory {
   // has done that for an earlier store, and a block of the page is still executed, then its new value is seen from now on.
   bool note_write(u64 offset, u64 size);
   GracePeriods& grace_periods() { return grace_periods_; }
+  // Calls `each` with the number of every page that was flagged since the count `seen` (at first 0), which goes up to now. False: too
+  // many, or the dirty log began anew; then it may be any page. What was flagged before a grace period began is among them. Any thread.
+  template <class Each>
+  bool for_each_flagged(u64& seen, Each each) const {
+    const u64 now = flagged_count_.load(std::memory_order_acquire);
+    if (now == seen) return true;
+    for (u64 i = std::max(seen, now - std::min(now, flagged_remembered)); i < now; ++i)
+      each(flagged_[i % flagged_remembered].load(std::memory_order_relaxed));
+    const bool all = flagged_count_.load() - seen < flagged_remembered;  // none was overwritten meanwhile
+    seen = now;
+    return all;
+  }
 
   // Before the machine starts, and while it is not running.
   void watch_code(CodeWatcher& watcher);
   void unwatch_code(CodeWatcher& watcher);
 
+  // While no vCPU runs: engines hear of the flags when they go on.
   void start_dirty_log();               // all pages clean
   std::vector<u64> take_dirty_pages();  // sorted page numbers written since; the log goes on
   void stop_dirty_log();
@@ -110,6 +126,7 @@ class PhysicalMemory {
  private:
   PhysicalMemory(u64 bytes, Bus& mmio) : bytes_(bytes), mmio_(mmio), pages_(bytes >> page_shift) {}
   u64 window_bytes() const;
+  void note_flagged(u64 page);
   bool note_code_write(u64 page, u64 first_byte, u64 last_byte);
 
   const u64 bytes_;
@@ -120,8 +137,11 @@ class PhysicalMemory {
   std::atomic<u8>* page_flags_ = nullptr;
   std::atomic<u32>* code_generations_ = nullptr;
   std::atomic<u64>* code_lines_ = nullptr;  // one bit per 64-byte line
-  u64* code_periods_ = nullptr;             // begun when the page was flagged, or last overwritten
-  std::mutex code_mutex_;                   // who changes the lines, these and the flag
+  static constexpr u64 flagged_remembered = 1024;
+  std::array<std::atomic<u64>, flagged_remembered> flagged_{};  // a ring
+  std::atomic<u64> flagged_count_{0};
+  u64* code_periods_ = nullptr;  // begun when the page was flagged, or last overwritten
+  std::mutex code_mutex_;        // who changes the lines, these and the flag
   GracePeriods grace_periods_;
   std::atomic<u64>* dirty_ = nullptr;  // bitmap
   bool logging_ = false;

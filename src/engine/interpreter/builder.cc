@@ -110,7 +110,7 @@ void decode_ram(Cpu& cpu, const CodeBytes& code, unsigned limit, Draft& draft, B
     draft = {};
     decode_within_page(cpu, std::span(copy).first(size), limit, draft);
     if (draft.count == 0) return;  // the first instruction leaves the page
-    block.uncached = !cpu.memory.mark_code(page, in_page, in_page + draft.length - 1, &cpu.grace);
+    block.uncached = !cpu.mark_code(page, in_page, in_page + draft.length - 1);
     if (std::memcmp(copy.data(), code.host, draft.length) == 0) break;
   }
   block.physical = offset;
@@ -160,8 +160,8 @@ bool decode_crossing(Cpu& cpu, u64 linear, const CodeBytes& code, Draft& draft, 
     // As in decode_ram: generations first, then the marks, then the bytes. The whole reach of an instruction is marked.
     block.generation = block.generation_now->load();
     block.second_generation = cpu.generations[block.second_page].load();
-    const bool first_kept = cpu.memory.mark_code(code.page(cpu), page_size - available, page_size - 1, &cpu.grace);
-    const bool second_kept = cpu.memory.mark_code(block.second_page, 0, longest_instruction - available - 1, &cpu.grace);
+    const bool first_kept = cpu.mark_code(code.page(cpu), page_size - available, page_size - 1);
+    const bool second_kept = cpu.mark_code(block.second_page, 0, longest_instruction - available - 1);
     block.uncached = !first_kept || !second_kept;
   }
   fetch(0, longest_instruction);

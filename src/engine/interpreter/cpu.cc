@@ -14,8 +14,9 @@ Cpu::Cpu(const VcpuWiring& wiring, const Decoder& the_decoder, u64 block_arena_b
       decoder(the_decoder),
       index(wiring.index),
       count(wiring.count),
+      tlbs(wiring.memory.ram_bytes() >> page_shift),
       blocks(block_arena_bytes),
-      grace(wiring.memory.grace_periods(), [this] { request_attention(); }) {
+      grace(wiring.memory.grace_periods(), [this] { request_attention(); }, [this] { watch_flagged_pages(); }) {
   ram = memory.ram();
   page_flags = memory.page_flags();
   generations = memory.code_generations();
@@ -104,6 +105,17 @@ void Cpu::update_mode() {
     const SegmentRegister& code = s.segments[cs];
     code_context ^= (code.base * 0x9e37'79b9'7f4a'7c15u ^ code.limit * 0xc2b2'ae3d'27d4'eb4fu) & ~low_bits(17);
   }
+}
+
+bool Cpu::mark_code(u64 page, unsigned first_byte, unsigned last_byte) {
+  const bool kept = memory.mark_code(page, first_byte, last_byte, &grace);
+  watch_flagged_pages();
+  return kept;
+}
+
+void Cpu::watch_flagged_pages() {
+  const auto watch = [this](u64 page) { tlbs.watch(page, ram + (page << page_shift)); };
+  if (!memory.for_each_flagged(flagged_pages, watch)) tlbs.watch_all();
 }
 
 void Cpu::forget_jumps() {

@@ -68,7 +68,7 @@ struct Cpu {
   u64 saved_flags = 0;  // as engine/translator/flag_state.h says; any other bits may be set
   NativeState native;   // reached with small displacements, as are the registers before it
   LazyFlags flags;
-  TlbEntry* tlb = nullptr;  // the current table
+  TlbEntries* tlb = nullptr;  // the current table
   u8* ram = nullptr;
   std::atomic<u8>* page_flags = nullptr;
   std::atomic<u32>* generations = nullptr;
@@ -127,6 +127,7 @@ struct Cpu {
   BlockCache blocks;
   VectorStubs stubs;
   GracePeriods::Member grace;  // outside while the vCPU does not run
+  u64 flagged_pages = 0;       // how many of memory.for_each_flagged the TLB watches
   const TraceHooks* trace = nullptr;
   AccessObserver* observer = nullptr;  // null: nobody
   u64 walks = 0;                       // of the page tables, for statistics
@@ -171,6 +172,10 @@ struct Cpu {
   static constexpr unsigned epoch_shift = 15;
   // Jump-cache entries of every address space become invalid (code translations changed).
   void forget_jumps();
+  // PhysicalMemory::mark_code, between two blocks; no store of this vCPU hits the page in the TLB afterwards.
+  bool mark_code(u64 page, unsigned first_byte, unsigned last_byte);
+  // The same for what others marked.
+  void watch_flagged_pages();
   // The translation of one page changed.
   void forget_jumps_to(u64 linear) {
     if (jumped_pages[Tlb::slot_of(linear)]) forget_jumps();

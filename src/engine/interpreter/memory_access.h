@@ -61,28 +61,34 @@ template <class T>
   std::memcpy(host, &value, sizeof(T));
 }
 
-// Where an entry has the `bytes` bytes at `linear`, or nullptr.
-[[gnu::always_inline]] inline u8* readable_at(const TlbEntry& entry, u64 linear, unsigned bytes) {
-  const u64 offset = linear ^ entry.read_tag;
-  return offset <= page_size - bytes ? reinterpret_cast<u8*>(entry.host + offset) : nullptr;
+// Where a table has the `bytes` bytes at `linear`, or nullptr.
+[[gnu::always_inline]] inline u8* readable_at(const TlbEntries& table, u64 linear, unsigned bytes) {
+  const u64 slot = Tlb::slot_of(linear), offset = linear ^ table.read_tag[slot];
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
 }
-// The same for writing, whoever watches the page.
-[[gnu::always_inline]] inline u8* writable_at(const TlbEntry& entry, u64 linear, unsigned bytes) {
-  const u64 offset = linear ^ entry.write_tag;
-  return offset <= page_size - bytes ? reinterpret_cast<u8*>(entry.host + offset) : nullptr;
+// The same for writing, if no one watches the page.
+[[gnu::always_inline]] inline u8* storable_at(const TlbEntries& table, u64 linear, unsigned bytes) {
+  const u64 slot = Tlb::slot_of(linear), offset = linear ^ table.write_tag[slot];
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
+}
+// If someone does.
+[[gnu::always_inline]] inline u8* watched_at(const TlbEntries& table, u64 linear, unsigned bytes) {
+  const u64 slot = Tlb::slot_of(linear), offset = linear ^ Tlb::watched_tag(table.write_tag[slot]);
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
+}
+// For writing, whoever watches the page: note_store follows.
+[[gnu::always_inline]] inline u8* writable_at(const TlbEntries& table, u64 linear, unsigned bytes) {
+  u8* const host = storable_at(table, linear, bytes);
+  return host ? host : watched_at(table, linear, bytes);
 }
 
 // Host address of `bytes` bytes for a plain load, or nullptr: take the slow path.
 [[gnu::always_inline]] inline u8* load_target(const Cpu& cpu, u64 linear, unsigned bytes) {
-  return readable_at(cpu.tlb[Tlb::slot_of(linear)], linear, bytes);
+  return readable_at(*cpu.tlb, linear, bytes);
 }
 // The same for a plain store, which no one watches.
 [[gnu::always_inline]] inline u8* store_target(const Cpu& cpu, u64 linear, unsigned bytes) {
-  const TlbEntry& entry = cpu.tlb[Tlb::slot_of(linear)];
-  u8* host = writable_at(entry, linear, bytes);
-  if (!host || entry.flags->load(std::memory_order_relaxed)) [[unlikely]]
-    return nullptr;
-  return host;
+  return storable_at(*cpu.tlb, linear, bytes);
 }
 template <class T>
 [[gnu::always_inline]] inline const u8* load_target(const Cpu& cpu, u64 linear) {

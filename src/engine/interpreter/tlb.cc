@@ -1,8 +1,10 @@
 #include "engine/interpreter/tlb.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
-#include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "base/bits.h"
 
@@ -27,20 +29,38 @@ bool remembered(const std::vector<u64>& frames, u64 frame) {
   return std::binary_search(frames.begin(), frames.end(), frame);
 }
 
+// Zeroes, aligned for T.
+template <class T>
+T* map_zeroes() {
+  constexpr u64 room = sizeof(T) + alignof(T);
+  void* mapped = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  auto* const first = static_cast<u8*>(mapped);
+  auto* const at = reinterpret_cast<u8*>(align_up(reinterpret_cast<u64>(first), alignof(T)));
+  if (at != first) ::munmap(first, static_cast<u64>(at - first));
+  ::munmap(at + sizeof(T), static_cast<u64>(first + room - (at + sizeof(T))));
+  return reinterpret_cast<T*>(at);
+}
+
 }  // namespace
 
 Tlb::OwnedSet Tlb::make_set() {
-  auto* set = static_cast<Set*>(std::calloc(1, sizeof(Set)));
-  if (!set) throw std::bad_alloc();
-  set->invalidate(0);
-  return OwnedSet(set);
+  OwnedSet set(map_zeroes<Set>());
+  for (const u64 slot : {0, 1}) set->invalidate(slot);
+  return set;
 }
 
-void Tlb::Release::operator()(Set* set) const { std::free(set); }
+Tlb::OwnedTable Tlb::make_table() {
+  OwnedTable table(map_zeroes<TlbEntries>());
+  for (const u64 slot : {0, 1}) table->read_tag[slot] = table->write_tag[slot] = invalid_tag(slot);
+  return table;
+}
+
+void Tlb::unmap(void* memory, u64 bytes) { ::munmap(memory, bytes); }
 
 void Tlb::Set::empty() {
   for (u64 slot = 0; slot < Tlb::entries; ++slot)
-    if (entries[slot].host) entries[slot].host = 0, invalidate(slot);  // memory that was never used stays that
+    if (table.host[slot]) table.host[slot] = 0, invalidate(slot);  // memory that was never used stays that
   noted = 0;
 }
 
@@ -50,7 +70,9 @@ void Tlb::Set::drop_noted() {
   noted = 0;
 }
 
-Tlb::Tlb() : guarded_(make_set()) {
+Tlb::Tlb(u64 ram_pages)
+    : guarded_(make_set()), stores_(static_cast<u64*>(std::calloc(ram_pages, sizeof(u64))), &std::free) {
+  if (!stores_) throw std::bad_alloc();
   for (Space& space : spaces_) {
     space.supervisor = make_set();
     space.user = make_set();
@@ -59,9 +81,9 @@ Tlb::Tlb() : guarded_(make_set()) {
   start(*current_, 0);
 }
 
-TlbEntry* Tlb::blind_table() {
-  static const OwnedSet set = make_set();
-  return set->entries;
+TlbEntries* Tlb::blind_table() {
+  static const OwnedTable table = make_table();
+  return table.get();
 }
 
 u64 Tlb::fresh_id() {
@@ -147,13 +169,41 @@ bool Tlb::flush_page(u64 linear) {
 void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
   Set& into = set(which);
   const u64 slot = slot_of(linear), tag = linear & ~u64{0xfff};
-  into.entries[slot] = {.read_tag = page.readable ? tag : invalid_tag(slot),
-                        .write_tag = page.writable ? tag : invalid_tag(slot),
-                        .host = reinterpret_cast<u64>(page.host_page),
-                        .flags = page.flags};
+  const u64 host = reinterpret_cast<u64>(page.host_page);
+  into.table.read_tag[slot] = page.readable ? tag : invalid_tag(slot);
+  into.table.write_tag[slot] = !page.writable ? invalid_tag(slot) : page.watched ? watched_tag(tag) : tag;
+  into.table.host[slot] = host;
+  if (page.writable && !page.watched) note_store(page.page, host, slot);
   into.executable[slot] = page.executable && page.readable;
   into.global[slot] = page.global;
   if (which != TlbTable::supervisor_smap || !page.global) into.note(slot);
+}
+
+// Should there be more slots than can be known, the page is watched in the one that was noted first.
+void Tlb::note_store(u64 page, u64 host, u64 slot) {
+  u64& known = stores_[page];
+  for (u64 rest = known; rest != 0; rest >>= store_bits)
+    if ((rest & low_bits(store_bits)) == (store_known | slot)) return;
+  if (const u64 first = known >> (64 - store_bits)) watch(first & mask, host);
+  known = known << store_bits | store_known | slot;
+}
+
+void Tlb::watch(u64 slot, u64 host) {
+  for_each_set([&](Set& set) {
+    if (set.table.host[slot] == host) set.watch(slot);
+  });
+}
+
+void Tlb::watch(u64 page, const u8* host_page) {
+  for (u64 rest = std::exchange(stores_[page], 0); rest != 0; rest >>= store_bits)
+    watch(rest & mask, reinterpret_cast<u64>(host_page));
+}
+
+void Tlb::watch_all() {
+  for_each_set([](Set& set) {
+    for (u64 slot = 0; slot < entries; ++slot)
+      if (set.table.host[slot]) set.watch(slot);
+  });
 }
 
 void Tlb::note_large_page(u64 linear, u64 size) {

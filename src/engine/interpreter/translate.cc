@@ -223,9 +223,11 @@ HostTranslation translate_to_host(Cpu& cpu, u64 linear, AccessKind kind, TlbTabl
     return {};
   if (!result.host) return result;
   u8* const host_page = result.host - (linear & (page_size - 1));
+  const u64 ram_page = static_cast<u64>(host_page - cpu.ram) >> page_shift;
   cpu.tlbs.fill(table, linear,
                 {.host_page = host_page,
-                 .flags = &cpu.page_flags[static_cast<u64>(host_page - cpu.ram) >> page_shift],
+                 .page = ram_page,
+                 .watched = cpu.page_flags[ram_page].load(std::memory_order_relaxed) != 0,
                  .readable = page.readable,
                  .writable = page.writable && result.writable,
                  .executable = page.executable,

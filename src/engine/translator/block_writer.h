@@ -106,7 +106,7 @@ class BlockWriter : CodeWriter {
   void load_effective(unsigned to, const Xbyak::RegExp& from);
   Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
-  static int probe_tag(bool write);
+  static Xbyak::Address probe_tag(bool write);
   void probe(u64 bytes, bool write, bool dirties, Cold& cold);
   void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);

@@ -32,7 +32,7 @@ void BlockWriter::emit_refills(const Cold& cold) {
   const auto first = static_cast<u32>(to_.refills.size());
   for (const Cold::Probe& probe : cold.probes) {
     patch_to(probe.jump, getSize());
-    xor_(reg::r14, ptr[reg::r15 + reg::r13 + probe_tag(probe.refill.write)]);
+    xor_(reg::r14, probe_tag(probe.refill.write));
     mov(reg::r15d, static_cast<u32>(to_.refills.size()));
     to_.refills.push_back(probe.refill);
     to_.refills.back().jump = probe.jump;

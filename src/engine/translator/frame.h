@@ -1,6 +1,6 @@
 // How translated code sees the machine: host registers of guest registers, and the vCPU's state relative to the stack pointer.
 //
-// While translated code runs, RSP is the address of Cpu::native, R13 the current TLB table, R14 and R15 are scratch, and the guest's
+// While translated code runs, RSP is the address of Cpu::native, R13 the current TLB table + slot_control, R14 and R15 are scratch, and the guest's
 // general registers are in the host's of the same name, but for RSP (in R12) and R12–R15 (in Cpu::gpr).
 #pragma once
 
@@ -15,6 +15,10 @@ using interpreter::NativeState;
 
 constexpr unsigned host_rsp = 4, scratch1 = 14, scratch2 = 15;
 constexpr unsigned guest_rsp_host = 12;
+
+// What BEXTR takes the slot from an address by (SDM vol. 2: the first bit, and in bits 8–15 how many), in the low bits of R13.
+constexpr int slot_control = 12 | interpreter::TlbEntries::slot_bits << 8;
+static_assert(slot_control < static_cast<int>(alignof(interpreter::TlbEntries)));
 
 // In memory rather than in a register.
 constexpr bool is_slot(unsigned gpr) { return gpr >= 12; }

@@ -5,7 +5,7 @@
 namespace doppel::translator {
 
 using namespace x86;
-using interpreter::TlbEntry;
+using interpreter::TlbEntries;
 namespace reg = Xbyak::util;
 
 // R14 = the linear address; flags are clobbered.
@@ -50,38 +50,40 @@ Xbyak::RegExp BlockWriter::expression(const Place& place, i32 displacement) {
   return exp + displacement;
 }
 
-// RORX, to another register.
-bool has_rotate() {
-  static const bool has = __builtin_cpu_supports("bmi2");
+namespace {
+
+bool has_bextr() {
+  static const bool has = __builtin_cpu_supports("bmi");
   return has;
 }
 
-// Displacement of the tag that is compared, in the table's entry.
-int BlockWriter::probe_tag(bool write) {
-  return static_cast<int>(write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag));
+// R15 is the slot.
+Xbyak::Address in_table(std::size_t column) {
+  return reg::qword[reg::r13 + reg::r15 * 8 + (static_cast<int>(column) - slot_control)];
+}
+
+}  // namespace
+
+// The tag that is compared.
+Xbyak::Address BlockWriter::probe_tag(bool write) {
+  return in_table(write ? offsetof(TlbEntries, write_tag) : offsetof(TlbEntries, read_tag));
 }
 
 // R14: linear → host address of `bytes` bytes, or to `cold`.
 void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
-  constexpr unsigned entry_shift = 5;
   const auto retry = static_cast<u32>(getSize());
-  if (has_rotate()) {
-    rorx(reg::r15d, reg::r14d, page_shift - entry_shift);
+  if (has_bextr()) {
+    bextr(reg::r15d, reg::r14d, reg::r13d);
   } else {
     mov(reg::r15d, reg::r14d);
-    shr(reg::r15d, page_shift - entry_shift);
+    shr(reg::r15d, page_shift);
+    and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask));
   }
-  and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask << entry_shift));
-  xor_(reg::r14, ptr[reg::r15 + reg::r13 + probe_tag(write)]);
+  xor_(reg::r14, probe_tag(write));
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
   cold.probes.push_back(
       {jump_if(0x87), {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write, .dirties = dirties}});
-  add(reg::r14, ptr[reg::r15 + reg::r13 + static_cast<int>(offsetof(TlbEntry, host))]);
-  if (write) {
-    mov(reg::r15, ptr[reg::r15 + reg::r13 + static_cast<int>(offsetof(TlbEntry, flags))]);
-    cmp(byte[reg::r15], 0);
-    cold.jumps.push_back(jump_if(0x85));
-  }
+  add(reg::r14, in_table(offsetof(TlbEntries, host)));
 }
 
 bool BlockWriter::traps_in(const Group& group) const {

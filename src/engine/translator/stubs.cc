@@ -63,6 +63,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(ptr[rdi + frame_.at(native.host_stack)], rsp);
     mov(rsp, rdi);
     mov(r13, ptr[rsp + frame_.at(frame_.cpu().tlb)]);
+    add(r13, slot_control);
     mov(r12, ptr[rsp + frame_.gpr(x86::rsp)]);
     for (unsigned gpr : in_registers) mov(Xbyak::Reg64(static_cast<int>(gpr)), ptr[rsp + frame_.gpr(gpr)]);
     jmp(qword[rsp + frame_.at(native.resume)]);

@@ -418,10 +418,13 @@ u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
     self.narrow(number);
     return miss;
   }
+  // A page that is watched is entered once more only if it no longer is.
+  const u8* const watched = refill.write ? interpreter::watched_at(*cpu.tlb, linear, 1) : nullptr;
+  if (watched && cpu.page_flags[static_cast<u64>(watched - cpu.ram) >> page_shift].load(std::memory_order_relaxed))
+    return miss;
   const auto kind = refill.dirties ? interpreter::AccessKind::write : interpreter::AccessKind::read;
   if (!interpreter::translate_to_host(cpu, linear, kind, interpreter::current_table(cpu)).ok) return miss;
-  const interpreter::TlbEntry& entry = cpu.tlb[interpreter::Tlb::slot_of(linear)];
-  if ((linear ^ (refill.write ? entry.write_tag : entry.read_tag)) > ~page_mask) return miss;
+  if (!(refill.write ? interpreter::storable_at : interpreter::readable_at)(*cpu.tlb, linear, 1)) return miss;
   ++self.statistics_.refills;
   return self.translations_.cache.address(refill.retry);
 }

@@ -11,7 +11,6 @@
 namespace doppel::translator {
 
 using interpreter::Tlb;
-using interpreter::TlbEntry;
 
 namespace {
 
@@ -34,10 +33,7 @@ bool same(const x86::FpuState& a, const x86::FpuState& b) {
 
 }  // namespace
 
-Verifier::Verifier(Cpu& cpu) : cpu_(cpu), table_(std::make_unique<TlbEntry[]>(Tlb::entries)) {
-  for (u64 slot = 0; slot < Tlb::entries; ++slot)
-    table_[slot].read_tag = table_[slot].write_tag = Tlb::invalid_tag(slot);
-}
+Verifier::Verifier(Cpu& cpu) : cpu_(cpu), table_(Tlb::make_table()) {}
 
 void Verifier::take(Registers& to) const {
   std::copy_n(cpu_.gpr, 16, to.gpr.begin());
@@ -177,17 +173,16 @@ void Verifier::fill_table() {
   for (const Touched& page : touched_) {
     const u64 slot = Tlb::slot_of(page.linear);
     const Written* written = find_written(page.host);
-    table_[slot] = {.read_tag = page.readable ? page.linear : Tlb::invalid_tag(slot),
-                    .write_tag = page.written ? page.linear : Tlb::invalid_tag(slot),
-                    .host = reinterpret_cast<u64>(written ? written->copy->data() : page.host),
-                    .flags = &no_flags_};
+    table_->read_tag[slot] = page.readable ? page.linear : Tlb::invalid_tag(slot);
+    table_->write_tag[slot] = page.written ? page.linear : Tlb::invalid_tag(slot);
+    table_->host[slot] = reinterpret_cast<u64>(written ? written->copy->data() : page.host);
   }
 }
 
 void Verifier::empty_table() {
   for (const Touched& page : touched_) {
     const u64 slot = Tlb::slot_of(page.linear);
-    table_[slot].read_tag = table_[slot].write_tag = Tlb::invalid_tag(slot);
+    table_->read_tag[slot] = table_->write_tag[slot] = Tlb::invalid_tag(slot);
   }
 }
 

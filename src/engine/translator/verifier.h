@@ -76,12 +76,11 @@ class Verifier final : interpreter::AccessObserver {
   Cpu& cpu_;
   bool vectors_ = false, x87_ = false;
   u64 charged_ = 0;
-  interpreter::TlbEntry* tlb_ = nullptr;
-  std::unique_ptr<interpreter::TlbEntry[]> table_;
+  interpreter::TlbEntries* tlb_ = nullptr;
+  const interpreter::Tlb::OwnedTable table_;
   std::vector<Touched> touched_;
   std::vector<Written> written_;
   std::size_t written_count_ = 0;
-  std::atomic<u8> no_flags_{0};
   Registers before_, interpreted_, departed_, translated_;
 };
 

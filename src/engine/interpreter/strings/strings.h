@@ -70,8 +70,8 @@ u8* run_host(Cpu& cpu, const Op* op, x86::Segment segment, x86::Gpr reg, u64 cou
   const u64 lowest = backward(cpu) ? first - (bytes - sizeof(T)) : first;
   const Linear linear = segment_linear(cpu, segment, lowest, static_cast<unsigned>(bytes), kind);
   if (!linear.ok) return nullptr;
-  const TlbEntry& entry = cpu.tlb[Tlb::slot_of(linear.address)];
-  return kind == AccessKind::write ? writable_at(entry, linear.address, 1) : readable_at(entry, linear.address, 1);
+  return kind == AccessKind::write ? writable_at(*cpu.tlb, linear.address, 1)
+                                   : readable_at(*cpu.tlb, linear.address, 1);
 }
 
 // An instruction's semantics:

@@ -17,8 +17,7 @@ struct Frame {
 // All of the frame through the TLB if it lies in one page, word by word otherwise.
 bool store_frame(Cpu& cpu, u64 to, const u64* words, unsigned count, bool supervisor) {
   const unsigned bytes = count * 8;
-  const TlbEntry& entry = supervisor ? supervisor_entry(cpu, to) : cpu.tlb[Tlb::slot_of(to)];
-  if (u8* host = writable_at(entry, to, bytes)) [[likely]] {
+  if (u8* host = writable_at(supervisor ? supervisor_table(cpu) : *cpu.tlb, to, bytes)) [[likely]] {
     std::memcpy(host, words, bytes);
     note_store(cpu, host, bytes);
     return true;

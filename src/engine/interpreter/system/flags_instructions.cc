@@ -83,8 +83,8 @@ void execute_access_check(Cpu& cpu, const Op* op) {
   if (cpu.cpl() != 0) [[unlikely]]
     return raise(cpu, op, invalid_opcode);
   cpu.other_flags = set ? cpu.other_flags | rflags::ac : cpu.other_flags & ~rflags::ac;
-  TlbEntry* const guarded = cpu.tlbs.table(TlbTable::supervisor_smap);
-  TlbEntry* const open = cpu.tlbs.table(TlbTable::supervisor);
+  TlbEntries* const guarded = cpu.tlbs.table(TlbTable::supervisor_smap);
+  TlbEntries* const open = cpu.tlbs.table(TlbTable::supervisor);
   if (set && cpu.tlb == guarded) cpu.tlb = open;
   if (!set && cpu.tlb == open && (cpu.s.cr4 & cr4::smap)) cpu.tlb = guarded;
   return next(cpu, op);

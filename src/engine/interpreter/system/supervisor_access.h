@@ -6,13 +6,13 @@
 
 namespace doppel::interpreter {
 
-[[gnu::always_inline]] inline TlbEntry& supervisor_entry(Cpu& cpu, u64 linear) {
-  return cpu.tlbs.entry(cpu.s.cr4 & x86::cr4::smap ? TlbTable::supervisor_smap : TlbTable::supervisor, linear);
+[[gnu::always_inline]] inline TlbEntries& supervisor_table(Cpu& cpu) {
+  return *cpu.tlbs.table(cpu.s.cr4 & x86::cr4::smap ? TlbTable::supervisor_smap : TlbTable::supervisor);
 }
 
 template <class T>
 [[gnu::always_inline]] inline Loaded<T> load_supervisor(Cpu& cpu, u64 linear) {
-  if (const u8* host = readable_at(supervisor_entry(cpu, linear), linear, sizeof(T))) [[likely]]
+  if (const u8* host = readable_at(supervisor_table(cpu), linear, sizeof(T))) [[likely]]
     return {get<T>(host), true};
   const Loaded<u64> slow = load_system(cpu, linear, sizeof(T));
   return {static_cast<T>(slow.value), slow.ok};
