@@ -92,6 +92,52 @@ TEST_F(Memory, TwoMarkAtOnce) {
   EXPECT_TRUE(memory->mark_code(1, 0, 0, &one));
 }
 
+// Who remembers which pages have no flags hears of those that got some before the grace period ends that this began.
+TEST_F(Memory, FlaggedPagesAreToldBeforeTheirPeriodEnds) {
+  std::vector<u64> heard;
+  u64 seen = 0;
+  GracePeriods::Member vcpu(
+      memory->grace_periods(), [] {},
+      [&] { EXPECT_TRUE(memory->for_each_flagged(seen, [&](u64 page) { heard.push_back(page); })); });
+  vcpu.pass();
+  EXPECT_FALSE(memory->mark_code(3, 0, 0));
+  EXPECT_FALSE(memory->mark_code(3, 0x100, 0x100)) << "told once";
+  EXPECT_FALSE(memory->mark_code(1, 0, 0));
+  EXPECT_TRUE(heard.empty());
+  vcpu.pass();
+  EXPECT_EQ(heard, (std::vector<u64>{3, 1}));
+  EXPECT_TRUE(memory->mark_code(3, 0, 0));
+  EXPECT_TRUE(memory->note_write(0x3000, 1));
+  vcpu.pass();
+  EXPECT_FALSE(memory->note_write(0x3000, 1)) << "no flag any more";
+  memory->mark_code(3, 0, 0);
+  vcpu.pass();
+  EXPECT_EQ(heard, (std::vector<u64>{3, 1, 3}));
+}
+
+// What was not heard of for too long may be any page; so may be what the dirty log flags.
+TEST_F(Memory, FlaggedPagesThatAreForgottenMayBeAny) {
+  u64 seen = 0, told = 0;
+  const auto hear = [&] { return memory->for_each_flagged(seen, [&](u64) { ++told; }); };
+  EXPECT_TRUE(hear());
+  const auto flag_often = [&](unsigned times) {
+    for (unsigned i = 0; i < times; ++i) {
+      memory->mark_code(1, 0, 0);
+      memory->note_write(0x1000, 1);
+    }
+  };
+  flag_often(100);
+  EXPECT_TRUE(hear());
+  EXPECT_EQ(told, 100u);
+  flag_often(2000);
+  EXPECT_FALSE(hear());
+  flag_often(1);
+  EXPECT_TRUE(hear()) << "all is known from there on";
+  memory->start_dirty_log();
+  EXPECT_FALSE(hear());
+  EXPECT_TRUE(hear());
+}
+
 // Stores come to note_write for as long as a vCPU may execute what was overwritten.
 TEST_F(Memory, TheFlagOutlivesTheCode) {
   unsigned hurried = 0;
