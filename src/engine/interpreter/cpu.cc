@@ -81,7 +81,7 @@ void Cpu::update_mode() {
   if (const u64 now = translation_rules(s); now != rules) {
     rules = now;
     tlbs.flush_all();
-    ++epoch;
+    begin_epoch();
   }
   const bool breakpoints = s.dr[7] & breakpoint_enables;
   debug_accesses = breakpoints;
@@ -118,8 +118,14 @@ void Cpu::watch_flagged_pages() {
   if (!memory.for_each_flagged(flagged_pages, watch)) tlbs.watch_all();
 }
 
-void Cpu::forget_jumps() {
+void Cpu::begin_epoch() {
   ++epoch;
+  native.code_mark = 1 + epoch % TlbEntries::last_mark;
+  if (native.code_mark == 1) tlbs.forget_code();  // marks come again
+}
+
+void Cpu::forget_jumps() {
+  begin_epoch();
   jumped_pages.fill(false);
   local_jumps = false;
   update_mode();

@@ -170,6 +170,9 @@ void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
   Set& into = set(which);
   const u64 slot = slot_of(linear), tag = linear & ~u64{0xfff};
   const u64 host = reinterpret_cast<u64>(page.host_page);
+  const bool again = into.table.read_tag[slot] == tag && into.table.host[slot] == host && page.executable &&
+                     page.readable;
+  if (!again) into.table.code_tag[slot] = 0;
   into.table.read_tag[slot] = page.readable ? tag : invalid_tag(slot);
   into.table.write_tag[slot] = !page.writable ? invalid_tag(slot) : page.watched ? watched_tag(tag) : tag;
   into.table.host[slot] = host;
@@ -203,6 +206,13 @@ void Tlb::watch_all() {
   for_each_set([](Set& set) {
     for (u64 slot = 0; slot < entries; ++slot)
       if (set.table.host[slot]) set.watch(slot);
+  });
+}
+
+void Tlb::forget_code() {
+  for_each_set([](Set& set) {
+    for (u64& tag : set.table.code_tag)
+      if (tag) tag = 0;  // memory that was never used stays that
   });
 }
 

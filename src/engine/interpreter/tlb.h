@@ -33,6 +33,9 @@ struct alignas(65536) TlbEntries {
   u64 read_tag[slots];
   u64 write_tag[slots];
   u64 host[slots];  // address of the host page
+  // Where translated code was entered: the linear page | the mark of the time when that was known to be right (1 … last_mark).
+  u64 code_tag[slots];
+  static constexpr u64 last_mark = 0xfff;
 };
 
 // Which accesses a table answers: supervisor with SMAP in force, supervisor without (CR4.SMAP = 0 or AC = 1), user.
@@ -82,6 +85,11 @@ class Tlb {
     return reinterpret_cast<u8*>(from.table.host[slot] + offset);
   }
   void fill(TlbTable which, u64 linear, const TlbFill& page);
+  // Sets the slot's code_tag if it has the page of `linear`, as one that may be executed.
+  void note_code(TlbTable which, u64 linear, u64 mark) {
+    if (find_code(which, linear)) set(which).table.code_tag[slot_of(linear)] = (linear & ~page_mask) | mark;
+  }
+  void forget_code();  // all code_tags
   // Whether the entry at `linear`, if it is there, stays in all address spaces.
   bool is_global(TlbTable which, u64 linear) {
     Set& from = set(which);
@@ -114,7 +122,10 @@ class Tlb {
       if (noted < listed) filled[noted] = static_cast<u16>(slot);
       if (noted <= listed) ++noted;
     }
-    void invalidate(u64 slot) { table.read_tag[slot] = table.write_tag[slot] = invalid_tag(slot); }
+    void invalidate(u64 slot) {
+      table.read_tag[slot] = table.write_tag[slot] = invalid_tag(slot);
+      table.code_tag[slot] = 0;
+    }
     void watch(u64 slot) {
       u64& tag = table.write_tag[slot];
       if (slot_of(tag) == slot) tag = watched_tag(tag);

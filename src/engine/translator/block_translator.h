@@ -61,6 +61,11 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& h
 // Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room.
 u32 translate_block(const Cpu& cpu, Translations& to, interpreter::Block* block);
 
+// What Departure::page holds for a page of RAM: in 32 bits pages of up to 16 TiB differ.
+inline u32 page_name(const u8* host) { return static_cast<u32>(reinterpret_cast<u64>(host) >> page_shift); }
+inline u32 no_page(const Cpu& cpu) { return page_name(cpu.ram - page_size); }
+constexpr u64 most_named_ram = u64{1} << 43;  // bytes
+
 // Translates the entries of a block that is no longer valid, for who has found them earlier: they ask for what is there now. There must
 // be room. No translated code may be running.
 void retire_block(const Cpu& cpu, Translations& to, u32 index);

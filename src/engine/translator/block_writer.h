@@ -106,6 +106,8 @@ class BlockWriter : CodeWriter {
   void load_effective(unsigned to, const Xbyak::RegExp& from);
   Xbyak::Address word_at(const Xbyak::RegExp& at) { return word_ == 8 ? qword[at] : dword[at]; }
   Xbyak::RegExp expression(const Place& place, i32 displacement);
+  void take_slot();
+  static Xbyak::Address in_table(std::size_t column);
   static Xbyak::Address probe_tag(bool write);
   void probe(u64 bytes, bool write, bool dirties, Cold& cold);
   void probe_push(Cold& cold);
@@ -144,6 +146,7 @@ class BlockWriter : CodeWriter {
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);
+  void link_by_page(const Cold& cold);
   void to_page(i64 target, unsigned first, i16 released = 0);
   void exit_to(i64 target, unsigned first, i16 released = 0);
   void direct_exit(u8 condition, i64 target, unsigned first);

@@ -51,7 +51,10 @@ void BlockWriter::emit_cold(const Cold& cold) {
   if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
   ensure_saved();
   if (cold.way == Cold::Way::to_page) return to_page(cold.target, cold.departure.first);
-  if (cold.way == Cold::Way::look_up) return look_up(cold.target, word_, cold.link, to_.stubs.link);
+  if (cold.way == Cold::Way::look_up) {
+    if (word_ == 8) link_by_page(cold);
+    return look_up(cold.target, word_, cold.link, to_.stubs.link);
+  }
   const u32 id = add_departure(cold.departure);
   for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
@@ -122,8 +125,29 @@ void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
   cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
   to_.departures[id].guard = static_cast<u32>(getSize() - 4);
   cold.jumps.push_back(jump_if(0x85));
+  cold.rejoin = static_cast<u32>(getSize());
   add(word_at(reg::rsp + frame_.at(native().code_page)), static_cast<i32>(target & -page_bytes));
   to_.departures[id].patch = jump_if(0);
+}
+
+// In other contexts a link holds, too, where its target is in the same page of RAM as when it was made, and code was entered there.
+// Only of 64-bit code, where branches that go up do not come round the end of the linear addresses (TranslatorVcpu::link).
+void BlockWriter::link_by_page(const Cold& cold) {
+  mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
+  lea(reg::r14, ptr[reg::r14 + static_cast<i32>(cold.target & -page_bytes)]);
+  take_slot();
+  or_(reg::r14, qword[reg::rsp + frame_.at(native().code_mark)]);
+  cmp(reg::r14, in_table(offsetof(interpreter::TlbEntries, code_tag)));
+  const u32 unknown = jump_if(0x85);
+  mov(reg::r15, in_table(offsetof(interpreter::TlbEntries, host)));
+  shr(reg::r15, page_shift);
+  cmp(reg::r15d, no_page(cpu_));
+  to_.departures[cold.link].page = static_cast<u32>(getSize() - 4);
+  const u32 another = jump_if(0x85);
+  sub(dword[reg::rsp + frame_.at(native().until_relink)], 1);
+  patch_to(jump_if(0x83), cold.rejoin);
+  mov(dword[reg::rsp + frame_.at(native().until_link)], 0);
+  for (const u32 jump : {unknown, another}) patch_to(jump, getSize());
 }
 
 // Ends the block: on to `target`, relative to the block's page. `first`: the branch, which is refused for a bad target.

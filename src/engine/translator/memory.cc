@@ -57,21 +57,20 @@ bool has_bextr() {
   return has;
 }
 
-// R15 is the slot.
-Xbyak::Address in_table(std::size_t column) {
+}  // namespace
+
+// Of the slot in R15.
+Xbyak::Address BlockWriter::in_table(std::size_t column) {
   return reg::qword[reg::r13 + reg::r15 * 8 + (static_cast<int>(column) - slot_control)];
 }
-
-}  // namespace
 
 // The tag that is compared.
 Xbyak::Address BlockWriter::probe_tag(bool write) {
   return in_table(write ? offsetof(TlbEntries, write_tag) : offsetof(TlbEntries, read_tag));
 }
 
-// R14: linear → host address of `bytes` bytes, or to `cold`.
-void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
-  const auto retry = static_cast<u32>(getSize());
+// R15 = the slot of the linear address in R14.
+void BlockWriter::take_slot() {
   if (has_bextr()) {
     bextr(reg::r15d, reg::r14d, reg::r13d);
   } else {
@@ -79,6 +78,12 @@ void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
     shr(reg::r15d, page_shift);
     and_(reg::r15d, static_cast<u32>(interpreter::Tlb::mask));
   }
+}
+
+// R14: linear → host address of `bytes` bytes, or to `cold`.
+void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
+  const auto retry = static_cast<u32>(getSize());
+  take_slot();
   xor_(reg::r14, probe_tag(write));
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
   cold.probes.push_back(

@@ -50,6 +50,8 @@ struct Departure {
   i32 target = 0;  // exit and link: offset from the block's page
   u32 patch = 0;   // exit, link and site: offset of the jump's 32-bit displacement
   u32 guard = 0;   // link: offset of the 32-bit context in which the jump is right; 0: a lookup that cannot be linked
+  // link: offset of the 32-bit page (its host address without the bits above) that the target must be in elsewhere; 0: not asked
+  u32 page = 0;
   // site: of a group of accesses, that can get a probe for each
   bool narrowed = false;
   bool flags_after = false;  // at `rejoin` the flags are in EFLAGS

@@ -144,9 +144,11 @@ bool TranslatorVcpu::is_current(const Block& block) const {
                                                   block.second_generation);
 }
 
-// The guard holds nowhere.
+// The guards hold nowhere.
 void TranslatorVcpu::unlink(u32 departure) {
-  translations_.rewrite(translations_.departures[departure].guard, interpreter::NativeState::no_context);
+  const Departure& from = translations_.departures[departure];
+  translations_.rewrite(from.guard, interpreter::NativeState::no_context);
+  if (from.page) translations_.rewrite(from.page, no_page(cpu_));
 }
 
 void TranslatorVcpu::drop_all() {
@@ -429,23 +431,23 @@ u64 TranslatorVcpu::refill(void* owner, u64 linear, u32 number) {
   return self.translations_.cache.address(refill.retry);
 }
 
-// Translated code at `target`, an offset, or 0. Most is found without a look at the block, whose memory is cold.
-u32 TranslatorVcpu::find_code(u64 target) {
+// Translated code at `target`. Most is found without a look at the block, whose memory is cold.
+TranslatorVcpu::Found TranslatorVcpu::find_code(u64 target) {
   cpu_.rip = target;
   const u64 physical = interpreter::physical_of_code(cpu_);
-  if (physical == interpreter::no_ram) return 0;
+  if (physical == interpreter::no_ram) return {};
   const u64 key = physical << 3 | u64{1} << 2 | static_cast<u64>(cpu_.mode == x86::CodeMode::long64);
   FoundCode& found = found_code_[key * 0x9e37'79b9'7f4a'7c15u >> (64 - found_code_bits)];
   const u32 generation = cpu_.generations[physical / page_size].load(std::memory_order_relaxed);
-  u32 code = found.code;
+  Found result{.code = found.code};
   if (found.key != key || found.generation != generation) {
     const Block* block = interpreter::find_known_block(cpu_);
-    if (!block || !block->native) return 0;
-    code = translations_.blocks[block->native].entry_found;
-    if (!block->crossing && cpu_.long64) found = {key, code, generation};
+    if (!block || !block->native) return {};
+    result = {translations_.blocks[block->native].entry_found, block->crossing != nullptr};
+    if (!result.crossing && cpu_.long64) found = {key, result.code, generation};
   }
   note_place(physical);
-  return code;
+  return result;
 }
 
 // The code at `physical` is about to be entered at cpu_.rip. Links hold in a context whatever the page's linear address, so that no page
@@ -467,16 +469,27 @@ void TranslatorVcpu::note_place(u64 physical) {
 }
 
 // A target that the jump cache does not know, but there is translated code.
+TranslatorVcpu::Found TranslatorVcpu::find_target(u64 target) {
+  if (verifier_ || cpu_.attention.load() || code_changed_.load() || !x86::is_canonical(target)) return {};
+  const Found found = find_code(target);
+  if (found.code == 0) return jump_at(target) = {}, found;  // it may lead to a block that is no more
+  jump_at(target) = {target, found.code, cpu_.native.context};
+  cpu_.native.code_page = target & page_mask;
+  if (cpu_.long64) cpu_.tlbs.note_code(interpreter::current_table(cpu_), target, cpu_.native.code_mark);
+  ++statistics_.lookups;
+  return found;
+}
+
 u64 TranslatorVcpu::look_up(void* owner, u64 target) {
   auto& self = *static_cast<TranslatorVcpu*>(owner);
-  Cpu& cpu = self.cpu_;
-  if (self.verifier_ || cpu.attention.load() || self.code_changed_.load() || !x86::is_canonical(target)) return 0;
-  const u32 found = self.find_code(target);
-  if (found == 0) return self.jump_at(target) = {}, 0;  // it may lead to a block that is no more
-  self.jump_at(target) = {target, found, cpu.native.context};
-  cpu.native.code_page = target & page_mask;
-  ++self.statistics_.lookups;
-  return self.translations_.cache.address(found);
+  const Found found = self.find_target(target);
+  return found.code ? self.translations_.cache.address(found.code) : 0;
+}
+
+// Of code at `target` that was found, as Departure::page names it.
+u32 TranslatorVcpu::page_of(u64 target) {
+  const u8* const host = cpu_.tlbs.find_code(interpreter::current_table(cpu_), target);
+  return host && cpu_.memory.ram_bytes() <= most_named_ram ? page_name(host) : no_page(cpu_);
 }
 
 // The same, where a link does not hold that could hold from now on.
@@ -484,21 +497,23 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
   auto& self = *static_cast<TranslatorVcpu*>(owner);
   const u64 page = self.cpu_.native.code_page;
   const u32 context = self.cpu_.native.context;
-  const u64 code = look_up(owner, target);
-  if (code == 0 || self.cpu_.native.context != context) return code;
+  const Found found = self.find_target(target);
+  if (found.code == 0) return 0;
+  const u64 code = self.translations_.cache.address(found.code);
+  if (self.cpu_.native.context != context) return code;
   const Departure& from = self.translations_.departures[departure];
   const interpreter::Block& block = *self.translations_.blocks[from.block].block;
   // A branch that goes on to higher addresses is not interrupted on its way: it may not come round to lower ones.
   const bool comes_round = from.target >= 0 && target < page;
   if (comes_round || !block.valid() || self.several_.contains(block.physical / page_size)) return code;
-  const auto to = static_cast<u32>(code - self.translations_.cache.address(0));
-  const u32 displacement = to - (from.patch + 4);
+  const u32 displacement = found.code - (from.patch + 4);
   if (self.translations_.written(from.patch) != displacement) {
     if (++self.links_ > most_links) return code;
     self.translations_.rewrite(from.patch, displacement);
-    self.links_to_[to].push_back(departure);
+    self.links_to_[found.code].push_back(departure);
   }
   self.translations_.rewrite(from.guard, context);
+  if (from.page) self.translations_.rewrite(from.page, found.crossing ? no_page(self.cpu_) : self.page_of(target));
   ++self.statistics_.links;
   return code;
 }

@@ -51,7 +51,13 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   static u64 refill(void* owner, u64 linear, u32 number);
   static u64 look_up(void* owner, u64 target);
   static u64 link(void* owner, u64 target, u32 departure);
-  u32 find_code(u64 target);
+  struct Found {
+    u32 code = 0;  // offset; 0: nothing
+    bool crossing = false;
+  };
+  Found find_code(u64 target);
+  Found find_target(u64 target);
+  u32 page_of(u64 target);
   void narrow(u32 refill);
 
   void run_native(u32 offset);
