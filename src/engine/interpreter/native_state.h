@@ -83,8 +83,10 @@ struct NativeState {
     returns_read.store(returns_offset(2), std::memory_order_relaxed);
     jumps.store(no_jumps, std::memory_order_seq_cst);
   }
-  // The vCPU's thread, as are the rest. It then looks at Cpu::attention once more.
+  // The vCPU's thread, as are the rest. It then looks at Cpu::attention once more. Nothing is to be done, and no fence needed, where
+  // nobody has stopped it since: who does so from now on is not undone.
   void go() {
+    if (!stopped() && returns_read.load(std::memory_order_relaxed) == returns_written) return;
     poll.store(poll_page, std::memory_order_relaxed);
     returns_read.store(returns_written, std::memory_order_relaxed);
     jumps.store(all_jumps, std::memory_order_seq_cst);

@@ -90,7 +90,8 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(rsp, ptr[rsp + frame_.at(native.host_stack)]);
     mov(eax, r15d);
     for (const auto& reg : {r15, r14, r13, r12, rbp, rbx}) pop(reg);
-    host_ret();
+    pop(rcx);  // see call_by_jumps
+    jmp(rcx);
   }
 
   // Calls a helper with R14 and R15D: the answer is in R15, all else as before but for the flags. The host keeps the x87 unit and the

@@ -49,6 +49,26 @@ bool translatable(const Cpu& cpu) {
   return x86::SegmentRegister::Big::get(segments[x86::ss].attributes);
 }
 
+// Calls `stub`, which comes back by a jump to the return address, as a function of the System V ABI. What the host keeps to predict RETs
+// by are the CALLs of the guest (BlockWriter::call_host): so the next RET of the guest still goes where it is predicted to.
+u32 call_by_jumps(u64 stub, interpreter::NativeState* native) {
+  u32 result;
+  asm volatile(
+      "mov %%rsp, %%rbx\n\t"
+      "sub $128, %%rsp\n\t"  // below the red zone
+      "and $-16, %%rsp\n\t"
+      "lea 1f(%%rip), %%rcx\n\t"
+      "push %%rcx\n\t"
+      "jmp *%[stub]\n"
+      "1:\n\t"
+      "mov %%rbx, %%rsp"
+      : "=a"(result), "+D"(native)
+      : [stub] "r"(stub)
+      : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
+        "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+  return result;
+}
+
 u8 flat_segments(const Cpu& cpu) {
   u8 flat_ones = 0;
   for (const x86::Segment segment : {x86::fs, x86::gs})
@@ -299,9 +319,7 @@ u32 TranslatorVcpu::enter(u32 offset) {
   if (!cpu_.long64) native.flat_segments = flat_segments(cpu_);
   if (x87_wanted_ && x87_allowed(cpu_)) prepare_x87(cpu_);
   native.resume = translations_.cache.address(offset);
-  const auto stub = reinterpret_cast<u32 (*)(interpreter::NativeState*)>(
-      translations_.cache.address(translations_.stubs.enter));
-  const u32 id = stub(&native);
+  const u32 id = call_by_jumps(translations_.cache.address(translations_.stubs.enter), &native);
   cpu_.flags.unpack(FlagImage::rflags(cpu_.saved_flags, translations_.pushes_flags));
   x87_wanted_ = collect_x87(cpu_);
   ++statistics_.departures[static_cast<unsigned>(translations_.departures[id].kind)];
