@@ -90,9 +90,14 @@ void Cpu::update_mode() {
   if (single_step) request_attention();
 
   const bool check_alignment = user && (s.cr0 & cr0::am) && (other_flags & rflags::ac);
+  native.access_tables = {};
   if (debug_accesses || check_alignment) {
     tlb = Tlb::blind_table();
   } else {
+    if (cpl() == 0) {
+      TlbEntries* const open = tlbs.table(TlbTable::supervisor);
+      native.access_tables = {s.cr4 & cr4::smap ? tlbs.table(TlbTable::supervisor_smap) : open, open};
+    }
     const bool smap = (s.cr4 & cr4::smap) && !(other_flags & rflags::ac);
     tlb = tlbs.table(user ? TlbTable::user : smap ? TlbTable::supervisor_smap : TlbTable::supervisor);
   }

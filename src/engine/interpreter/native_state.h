@@ -29,6 +29,8 @@ struct NativeReturn {
 };
 static_assert(sizeof(NativeReturn) == 16);  // likewise
 
+struct TlbEntries;
+
 struct NativeState {
   // What most blocks use lies within 128 bytes, so that it is reached by short displacements.
   u64 code_page = 0;          // linear address of the page whose translated code runs
@@ -45,9 +47,10 @@ struct NativeState {
   u32 context = 0;          // what tells apart which code an address means; 0: none that is translated
   static constexpr u32 no_context = 0x7fff'ffff;  // is none of them
 
-  u64 code_mark = 1;       // of the epoch, in TlbEntries::code_tag
-  u64 target = 0;          // of a branch that is looked up
-  u32 departure = 0;       // the branch's own, while its target is looked up
+  u64 code_mark = 1;                           // of the epoch, in TlbEntries::code_tag
+  std::array<TlbEntries*, 2> access_tables{};  // the TLB's behind CLAC and STAC, where they do nothing else; or none
+  u64 target = 0;                              // of a branch that is looked up
+  u32 departure = 0;                           // the branch's own, while its target is looked up
   i32 until_yield = 0;     // how many more PAUSEs are only that (engine/interpreter/integer/misc.cc)
   u32 until_link = 0;      // how many more direct branches to other pages are only looked up, until one is linked
   u32 until_relink = 0;    // how many more go by their page, until one is linked in the context

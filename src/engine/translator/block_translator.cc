@@ -283,6 +283,13 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     case StepKind::swapgs: return privileged(at);
     case StepKind::pause: return spin(at);
     case StepKind::load_control: return load_control(at);
+    case StepKind::cld:
+    case StepKind::std: return set_direction(at);
+    case StepKind::stac:
+    case StepKind::clac: return to_.counted ? outline(at) : set_access_check(at);
+    case StepKind::bit_string: return bit_string(at);
+    case StepKind::rep_stos:
+    case StepKind::rep_movs: return to_.counted ? outline(at) : repeat_string(at);
     default: break;
   }
   if (!step.touches_memory()) {
@@ -335,6 +342,8 @@ unsigned BlockWriter::emit_register_step(unsigned at) {
         Xbyak::Reg64(static_cast<int>(in_register(step.destination().number))));
   if (step.kind == StepKind::lea)
     load_address(step);
+  else if (step.kind == StepKind::read_segment)
+    read_segment(step);
   else if (step.kind == StepKind::copy)
     copy_noting_trap(at, std::nullopt);
   after(step, at, keep);
@@ -436,6 +445,47 @@ unsigned BlockWriter::privileged(unsigned at) {
     mov(other, reg::r14);
     mov(current, reg::r15);
   }
+  rejoin(cold);
+  return at + 1;
+}
+
+void BlockWriter::read_segment(const Step& step) {
+  movzx(reg::r15d, word[reg::rsp + frame_.at(cpu_.s.segments[step.in.operands[1].index].selector)]);
+  const u8 to = step.in.operands[0].index;
+  if (step.in.operand_bytes == 2)
+    is_slot(to) ? mov(word[reg::rsp + frame_.gpr(to)], reg::r15w) : mov(sized(host_of(to), 2), reg::r15w);
+  else
+    is_slot(to) ? mov(slot(to), reg::r15) : mov(sized(host_of(to), 4), reg::r15d);
+}
+
+unsigned BlockWriter::set_direction(unsigned at) {
+  ensure_saved();
+  flags_ = {.saved = true};
+  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
+  if (steps_[at].kind == StepKind::std)
+    or_(flags, static_cast<u32>(rflags::df));
+  else
+    and_(flags, ~static_cast<u32>(rflags::df));
+  return at + 1;
+}
+
+// STAC and CLAC change which of a supervisor's TLB tables is the current one.
+unsigned BlockWriter::set_access_check(unsigned at) {
+  const bool set = steps_[at].kind == StepKind::stac;
+  ensure_saved();
+  flags_ = {.saved = true};
+  Cold& cold = add_site(at, 1);
+  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  mov(reg::r15, qword[reg::rsp + frame_.at(native().access_tables[set])]);
+  test(reg::r15, reg::r15);
+  cold.jumps.push_back(jump_if(0x84));
+  mov(qword[reg::rsp + frame_.at(cpu_.tlb)], reg::r15);
+  lea(reg::r13, ptr[reg::r15 + slot_control]);
+  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
+  if (set)
+    or_(flags, static_cast<u32>(rflags::ac));
+  else
+    and_(flags, ~static_cast<u32>(rflags::ac));
   rejoin(cold);
   return at + 1;
 }

@@ -77,6 +77,9 @@ class BlockWriter : CodeWriter {
   unsigned load_control(unsigned at);
   void note_x87(unsigned at);
   unsigned privileged(unsigned at);
+  void read_segment(const Step& step);
+  unsigned set_direction(unsigned at);
+  unsigned set_access_check(unsigned at);
   unsigned spin(unsigned at);
 
   // Status flags (flags.cc).
@@ -120,6 +123,11 @@ class BlockWriter : CodeWriter {
   void load_operand(const Step& step, std::size_t cold);
   unsigned push_directly(unsigned at);
   void add_saved_flags();
+
+  // Strings and bit strings (strings.cc).
+  void check_run(unsigned gpr, unsigned element, Cold& cold);
+  unsigned repeat_string(unsigned at);
+  unsigned bit_string(unsigned at);
 
   // Host addresses that are used again (held.cc).
   struct Held {

@@ -51,6 +51,7 @@ u32 scratch_slots(const Step& step) {
     if (!elsewhere) slots &= ~bit_of(enc.rm.number);
   }
   if (step.kind == StepKind::lea) {
+    slots = 0;  // the last register that is loaded takes the result, too
     if (is_slot_operand(step.in.memory.base)) slots |= bit_of(step.in.memory.base);
     if (is_slot_operand(step.in.memory.index)) slots |= bit_of(step.in.memory.index);
   }
@@ -88,9 +89,10 @@ bool needs_byte_rex(const RegisterField& field, const std::array<u8, 16>& host) 
 }  // namespace
 
 unsigned scratch_needed(const Step& step) {
-  unsigned count = static_cast<unsigned>(__builtin_popcount(scratch_slots(step)));
-  if (step.kind == StepKind::lea && step.in.memory.base == MemoryOperand::rip) ++count;
-  return count;
+  if (step.kind == StepKind::read_segment) return 1;
+  const auto count = static_cast<unsigned>(__builtin_popcount(scratch_slots(step)));
+  if (step.kind != StepKind::lea || count > 0) return count;
+  return step.in.memory.base == MemoryOperand::rip || is_slot_operand(step.enc.reg.number) ? 1 : 0;
 }
 
 bool expressible(const Step& step) { return step.kind != StepKind::copy || can_copy(step, step.has_memory()); }

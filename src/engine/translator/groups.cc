@@ -36,7 +36,14 @@ bool stands_alone(const Step& step) {
     case StepKind::sti:
     case StepKind::swapgs:
     case StepKind::pause:
-    case StepKind::load_control: return true;
+    case StepKind::load_control:
+    case StepKind::cld:
+    case StepKind::std:
+    case StepKind::stac:
+    case StepKind::clac:
+    case StepKind::bit_string:
+    case StepKind::rep_stos:
+    case StepKind::rep_movs: return true;
     default: return !expressible(step);
   }
 }

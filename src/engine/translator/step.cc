@@ -147,7 +147,8 @@ StepKind kind_of_copy(Step& step) {
     return x87_outlined()[name] ? StepKind::outline : StepKind::copy;
   }
   if (!copied()[name] || !general_operands_only(step.in) || enc.vector) return StepKind::outline;
-  if (is_bit_string(step)) return StepKind::outline;
+  if (is_bit_string(step))
+    return step.word == 8 && step.in.operand_bytes >= 4 ? StepKind::bit_string : StepKind::outline;
   step.shift_by_cl = (is_shift(name) || is_rotate(name)) && (enc.hidden_gprs & 1u << rcx);
   if ((is_shift(name) || is_rotate(name)) && !step.shift_by_cl) {
     const unsigned count_mask = step.in.operand_bytes == 8 ? 63 : 31;
@@ -243,6 +244,13 @@ bool to_64_bit_encoding(const Decoder& decoder, std::span<const u8> bytes, Step&
   return true;
 }
 
+// REP STOS and REP MOVS; another segment may have a base.
+StepKind kind_of_string(const Step& step, StepKind kind) {
+  const Instruction& in = step.in;
+  const bool plain = step.word == 8 && in.address_bytes == 8 && in.rep && in.memory.segment < x86::fs;
+  return plain ? kind : StepKind::outline;
+}
+
 StepKind kind_of(Step& step) {
   const Instruction& in = step.in;
   const bool far = in.operands[0].kind == OperandKind::far_pointer ||
@@ -257,6 +265,22 @@ StepKind kind_of(Step& step) {
     case M(STI): return StepKind::sti;
     case M(SWAPGS): return StepKind::swapgs;
     case M(PAUSE): return StepKind::pause;
+    case M(CLD): return StepKind::cld;
+    case M(STD): return StepKind::std;
+    case M(STAC): return StepKind::stac;
+    case M(CLAC): return StepKind::clac;
+    case M(STOSB):
+    case M(STOSW):
+    case M(STOSD):
+    case M(STOSQ): return kind_of_string(step, StepKind::rep_stos);
+    case M(MOVSB):
+    case M(MOVSW):
+    case M(MOVSD):
+    case M(MOVSQ): return in.rep ? kind_of_string(step, StepKind::rep_movs) : kind_of_copy(step);
+    case M(MOV):
+      return in.operands[0].kind == OperandKind::gpr && in.operands[1].kind == OperandKind::segment
+                 ? StepKind::read_segment
+                 : kind_of_copy(step);
     case M(FLDCW): return plain_memory ? StepKind::load_control : StepKind::outline;
     case M(PUSHFQ):
     case M(PUSHFD): return in.operand_prefix ? StepKind::outline : StepKind::push_flags;

@@ -32,6 +32,14 @@ enum class StepKind : u8 {
   swapgs,
   pause,
   load_control,  // FLDCW
+  read_segment,  // MOV from a segment register to a general one
+  cld,
+  std,
+  stac,
+  clac,
+  bit_string,  // BT and its kin with an offset in a register
+  rep_stos,
+  rep_movs,
 };
 
 // What an instruction has to do with the x87 unit.

@@ -71,7 +71,7 @@ class RandomProgram : Xbyak::CodeGenerator {
     return exp;
   }
   void step() {
-    switch (below(25)) {
+    switch (below(29)) {
       case 0:
       case 1:
       case 2: arithmetic(); break;
@@ -105,7 +105,52 @@ class RandomProgram : Xbyak::CodeGenerator {
       case 22: mov(ptr[rsp + static_cast<int>(below(8) * 8) - 256], Xbyak::Reg64(source())); break;
       case 23: outlined(); break;
       case 24: x87(); break;
+      case 25: bit_string(); break;
+      case 26: repeat_string(); break;
+      case 27:
+        lea(Xbyak::Reg64(target()), ptr[Xbyak::Reg64(source()) + Xbyak::Reg64(below(2) ? r14 : rdi) * 4 - 0x21]);
+        break;
+      case 28: read_segment(); break;
     }
+  }
+  void bit_string() {
+    const int number = target();
+    mov(Xbyak::Reg64(number), static_cast<u64>(static_cast<i64>(below(0x2000)) - 0x800));
+    const auto exp = place() + 0x200;
+    const bool wide = below(2);
+    const auto operand = wide ? qword[exp] : dword[exp];
+    const Xbyak::Reg offset = sized(number, wide ? 64 : 32);
+    const unsigned operation = below(4);
+    if (operation != 0 && below(2)) lock();
+    switch (operation) {
+      case 0: bt(operand, offset); break;
+      case 1: bts(operand, offset); break;
+      case 2: btr(operand, offset); break;
+      default: btc(operand, offset); break;
+    }
+  }
+  void repeat_string() {
+    lea(rdi, ptr[place() + 0x300]);
+    lea(rsi, ptr[place() + (below(2) ? 0x300 : 0x400)]);
+    mov(ecx, below(4) ? below(20) : below(0x120));
+    const bool down = below(8) == 0;
+    if (down) std();
+    rep();
+    switch (below(8)) {
+      case 0: stosb(); break;
+      case 1: stosw(); break;
+      case 2: stosd(); break;
+      case 3: stosq(); break;
+      case 4: movsb(); break;
+      case 5: movsw(); break;
+      case 6: movsd(); break;
+      default: movsq(); break;
+    }
+    if (down) cld();
+  }
+  void read_segment() {
+    const Xbyak::Segment segments[] = {Xbyak::util::cs, Xbyak::util::ss, Xbyak::util::ds, Xbyak::util::fs};
+    mov(sized(target(), 16u << below(3)), segments[below(4)]);
   }
   void arithmetic() {
     const unsigned bits = size();
