@@ -1,6 +1,6 @@
 // Grace periods: whether every vCPU has been between two blocks of guest code since a moment.
 //
-// Engines look at a page's flag byte ahead of a store, and go on with a block that was overwritten until they next look up. What must not
+// Engines store by what they know of a page's flag byte, and go on with a block that was overwritten until they next look up. What must not
 // meet either waits for a grace period. Nobody blocks for one: who wants it asks later whether it is over.
 #pragma once
 
