@@ -1,7 +1,7 @@
 // How translated code sees the machine: host registers of guest registers, and the vCPU's state relative to the stack pointer.
 //
-// While translated code runs, RSP is the address of Cpu::native, R13 the current TLB table + slot_control, R14 and R15 are scratch, and the guest's
-// general registers are in the host's of the same name, but for RSP (in R12) and R12–R15 (in Cpu::gpr).
+// While translated code runs, RSP is the address of Cpu::native, R13 the current TLB table + slot_control, R14 and R15 are scratch, and
+// the guest's general registers are in the host's of the same name, but for RSP (in R12) and R12–R15 (in Cpu::gpr).
 #pragma once
 
 #include <xbyak/xbyak.h>

@@ -1,6 +1,8 @@
 // Direct branches between pages go where they once went only as long as that is right (TranslatorVcpu::link).
 #include <gtest/gtest.h>
 
+#include <cstdio>
+
 #include "support/small_program.h"
 
 namespace doppel::test {
@@ -125,6 +127,42 @@ TEST(Links, EndWithTheCodeThatTheyLeadTo) {
           p.add(p.dword[p.rbx + 2], 7);            // of ADD EAX
         });
   });
+}
+
+// Where the same page of RAM is at the target, a link needs not be made again: of the targets in it one is looked up in each context.
+TEST(Links, HoldInOtherContexts) {
+  static constexpr u64 target = 0x10'0000, caller = 0x10'2000;
+  static constexpr unsigned rounds = 500, times = 20, targets = 4;  // the caller, and three that it goes to
+  const auto prepare = [](SmallGuest& guest) {
+    put_target(guest, target, 1);
+    put_caller(guest, first_page, caller, target);
+    Program([&](Program& p) {
+      Xbyak::Label round, again;
+      p.mov(p.r15d, rounds);
+      p.L(round);
+      p.mov(p.r14d, times);
+      p.L(again);
+      p.call_absolute(first_page);
+      p.dec(p.r14d);
+      p.jnz(again);
+      p.db(0x0f), p.db(0x20), p.db(0xd8);  // MOV RAX, CR3
+      p.db(0x0f), p.db(0x22), p.db(0xd8);  // MOV CR3, RAX
+      p.dec(p.r15d);
+      p.jnz(round);
+      p.hlt();
+    }).put(guest);
+  };
+  expect_alike_halt("another context for each round", prepare);
+  SmallGuest guest(Mode::long64, eager_translator());
+  prepare(guest);
+  guest.run(unlimited_budget);
+  const std::string statistics = guest.vcpu().statistics();
+  unsigned lookups = 0;
+  const auto at = statistics.find("jump cache: ");
+  ASSERT_NE(at, std::string::npos);
+  ASSERT_EQ(std::sscanf(statistics.c_str() + at, "jump cache: %u targets", &lookups), 1);
+  EXPECT_GE(lookups, rounds) << "contexts do end";
+  EXPECT_LT(lookups, (targets - 1) * rounds) << statistics;
 }
 
 // Pages that do nothing but jump to each other, so that no branch is looked up: up and down, and in 32-bit code round the end of the
