@@ -5,6 +5,7 @@
 // convert. Everything else of the processor is always in `s`.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -177,9 +178,10 @@ struct Cpu {
   bool mark_code(u64 page, unsigned first_byte, unsigned last_byte);
   // The same for what others marked.
   void watch_flagged_pages();
-  // The translation of one page changed.
-  void forget_jumps_to(u64 linear) {
-    if (jumped_pages[Tlb::slot_of(linear)]) forget_jumps();
+  // The translations of some pages changed, or of all; so many do not come round the end of the slots.
+  void forget_jumps_to(Tlb::Range range) {
+    const bool* const first = jumped_pages.data() + Tlb::slot_of(range.linear);
+    if (range.pages == 0 || std::find(first, first + range.pages, true) != first + range.pages) forget_jumps();
   }
   // Code at `linear` was found through the current table, and may be entered in a jump cache.
   void note_code_page(u64 linear, TlbTable table) {

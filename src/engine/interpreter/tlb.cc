@@ -133,7 +133,7 @@ void Tlb::flush_all() {
   start(*current_, current_->pcid);
   large_.clear();
   huge_.clear();
-  large_overflow_ = false;
+  large_overflow_ = pairs_ = false;
   ++flushes;
 }
 
@@ -149,21 +149,27 @@ void Tlb::flush_pcid(u16 pcid) {
   }
 }
 
-bool Tlb::flush_page(u64 linear) {
-  if (large_overflow_ || remembered(huge_, align_down(linear, frame_1g))) return flush_all(), false;
-  const u64 frame = align_down(linear, frame_2m);
-  const bool large = remembered(large_, frame);
-  const u64 first = slot_of(large ? frame : linear);
-  const u64 pages = large ? frame_2m / 4096 : 1;
-  for (u64 slot = first; slot < first + pages; ++slot) {
-    guarded_->invalidate(slot);
-    for (Space& space : spaces_) {
-      if (!space.known) continue;
-      space.supervisor->invalidate(slot);
-      space.user->invalidate(slot);
-    }
+Tlb::Range Tlb::flush_page(u64 linear) {
+  if (large_overflow_ || remembered(huge_, align_down(linear, frame_1g))) return flush_all(), Range{};
+  const u64 size = pairs_ ? 2 * frame_2m : frame_2m;
+  const u64 first = align_down(linear, size);
+  const auto large = std::lower_bound(large_.begin(), large_.end(), first);
+  const auto beyond = std::find_if(large, large_.end(), [&](u64 frame) { return frame - first >= size; });
+  if (large == beyond) {
+    flush_slot(linear);
+    return {align_down(linear, 4096), 1};
   }
-  return !large;
+  large_.erase(large, beyond);  // until they are filled from again
+  for (u64 page = first; page != first + size; page += 4096) flush_slot(page);
+  return {first, size / 4096};
+}
+
+// Few slots have the page.
+void Tlb::flush_slot(u64 linear) {
+  const u64 slot = slot_of(linear);
+  for_each_set([&](Set& set) {
+    if ((linear ^ set.table.read_tag[slot]) <= page_mask) set.invalidate(slot);
+  });
 }
 
 void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
@@ -174,24 +180,25 @@ void Tlb::fill(TlbTable which, u64 linear, const TlbFill& page) {
                      page.readable;
   if (!again) into.table.code_tag[slot] = 0;
   into.table.read_tag[slot] = page.readable ? tag : invalid_tag(slot);
-  into.table.write_tag[slot] = !page.writable ? invalid_tag(slot) : page.watched ? watched_tag(tag) : tag;
+  const bool writable = page.writable && page.readable;  // flush_slot looks at one tag
+  into.table.write_tag[slot] = !writable ? invalid_tag(slot) : page.watched ? watched_tag(tag) : tag;
   into.table.host[slot] = host;
-  if (page.writable && !page.watched) note_store(page.page, host, slot);
+  if (writable && !page.watched) remember_store(page.page, host, slot);
   into.executable[slot] = page.executable && page.readable;
   into.global[slot] = page.global;
   if (which != TlbTable::supervisor_smap || !page.global) into.note(slot);
 }
 
 // Should there be more slots than can be known, the page is watched in the one that was noted first.
-void Tlb::note_store(u64 page, u64 host, u64 slot) {
+void Tlb::remember_store(u64 page, u64 host, u64 slot) {
   u64& known = stores_[page];
   for (u64 rest = known; rest != 0; rest >>= store_bits)
     if ((rest & low_bits(store_bits)) == (store_known | slot)) return;
-  if (const u64 first = known >> (64 - store_bits)) watch(first & mask, host);
+  if (const u64 first = known >> (64 - store_bits)) watch_slot(first & mask, host);
   known = known << store_bits | store_known | slot;
 }
 
-void Tlb::watch(u64 slot, u64 host) {
+void Tlb::watch_slot(u64 slot, u64 host) {
   for_each_set([&](Set& set) {
     if (set.table.host[slot] == host) set.watch(slot);
   });
@@ -199,7 +206,7 @@ void Tlb::watch(u64 slot, u64 host) {
 
 void Tlb::watch(u64 page, const u8* host_page) {
   for (u64 rest = std::exchange(stores_[page], 0); rest != 0; rest >>= store_bits)
-    watch(rest & mask, reinterpret_cast<u64>(host_page));
+    watch_slot(rest & mask, reinterpret_cast<u64>(host_page));
 }
 
 void Tlb::watch_all() {
@@ -222,6 +229,7 @@ void Tlb::note_large_page(u64 linear, u64 size) {
     room = remember(huge_, align_down(linear, frame_1g));
   } else {
     const u64 base = align_down(linear, size);
+    pairs_ |= size > frame_2m;
     room = remember(large_, base) && (size == frame_2m || remember(large_, base + frame_2m));
   }
   if (!room) large_overflow_ = true;

@@ -103,8 +103,13 @@ class Tlb {
   // CR3 was written: `keep` (bit 63 of the source, or the same PCID untouched) keeps what this PCID has.
   void switch_address_space(u16 pcid, bool keep);
   void flush_all();  // everything, all PCIDs, global too
-  // INVLPG: this page in every address space, global or not. False: others, too.
-  bool flush_page(u64 linear);
+  // INVLPG: this page in every address space, global or not, with all of the larger page that it may be part of. Returns the range; no
+  // pages: everything was flushed.
+  struct Range {
+    u64 linear = 0;
+    u64 pages = 0;
+  };
+  Range flush_page(u64 linear);
   void flush_pcid(u16 pcid);                  // INVPCID type 1
   void watch(u64 page, const u8* host_page);  // no store hits this page of RAM any more
   void watch_all();
@@ -159,8 +164,9 @@ class Tlb {
     each(*guarded_);
     for (Space& space : spaces_) each(*space.supervisor), each(*space.user);
   }
-  void note_store(u64 page, u64 host, u64 slot);
-  void watch(u64 slot, u64 host);
+  void flush_slot(u64 linear);
+  void remember_store(u64 page, u64 host, u64 slot);
+  void watch_slot(u64 slot, u64 host);
   Space* find(u16 pcid);
   void start(Space& space, u16 pcid);
   u64 fresh_id();
@@ -179,6 +185,7 @@ class Tlb {
   std::vector<u64> large_;
   std::vector<u64> huge_;
   bool large_overflow_ = false;  // too many to remember: any page flush is a full one
+  bool pairs_ = false;           // there are halves of 4 MiB pages
 };
 
 }  // namespace doppel::interpreter

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "engine/interpreter/memory_access.h"
 
 namespace doppel::interpreter {
@@ -91,6 +94,43 @@ TEST_F(TlbTest, APageOfManyMappingsIsStorableInSome) {
   EXPECT_NE(storable((mappings - 1) << 12), nullptr) << "the latest";
   tlb.watch(2, host_of(2));
   for (u64 i = 0; i < mappings; ++i) EXPECT_EQ(storable(i << 12), nullptr);
+}
+
+// INVLPG takes all fragments of a larger page, in all spaces, and nothing beside it; a 4 KiB page that follows there is one page again.
+TEST_F(TlbTest, FlushPageTakesWholePages) {
+  constexpr u64 large = 0x4020'0000, half = u64{2} << 20;
+  const auto fill_all = [&] {
+    for (const u64 offset : {u64{0}, u64{0x5000}, half - 0x1000}) fill(large + offset, 4);
+    fill(large - 0x1000, 1);
+    fill(large + half, 1);
+  };
+  const auto hits = [&](std::initializer_list<u64> at) {
+    return std::count_if(at.begin(), at.end(), [&](u64 linear) { return readable(linear) != nullptr; });
+  };
+  tlb.note_large_page(large, half);
+  fill_all();
+  tlb.switch_address_space(3, false);
+  fill_all();
+  const Tlb::Range range = tlb.flush_page(large + 0x7123);
+  EXPECT_EQ(range.linear, large);
+  EXPECT_EQ(range.pages, 512u);
+  for (const u16 pcid : {3, 0}) {
+    tlb.switch_address_space(pcid, true);
+    EXPECT_EQ(hits({large, large + 0x5000, large + half - 0x1000}), 0);
+    EXPECT_EQ(hits({large - 0x1000, large + half}), 2);
+  }
+  fill_all();
+  EXPECT_EQ(tlb.flush_page(large + 0x5000).pages, 1u);
+  EXPECT_EQ(hits({large, large + half - 0x1000}), 2);
+  EXPECT_EQ(hits({large + 0x5000}), 0);
+  tlb.note_large_page(large - half, 2 * half);  // 4 MiB
+  fill_all();
+  EXPECT_EQ(tlb.flush_page(large - half).pages, 1024u);
+  EXPECT_EQ(hits({large - 0x1000, large, large + 0x5000, large + half - 0x1000}), 0);
+  EXPECT_EQ(hits({large + half}), 1);
+  tlb.note_large_page(0x8000'0000, u64{1} << 30);
+  EXPECT_EQ(tlb.flush_page(0x8123'4000).pages, 0u) << "everything";
+  EXPECT_EQ(hits({large + half}), 0);
 }
 
 TEST_F(TlbTest, WatchAllLeavesNothingStorable) {

@@ -184,12 +184,7 @@ bool clts(Cpu& cpu, const Op*) {
 
 bool invalidate_caches(Cpu& cpu, const Op*) { return privileged(cpu); }
 
-void flush_page(Cpu& cpu, u64 linear) {
-  if (cpu.tlbs.flush_page(linear))
-    cpu.forget_jumps_to(linear);
-  else
-    cpu.forget_jumps();
-}
+void flush_page(Cpu& cpu, u64 linear) { cpu.forget_jumps_to(cpu.tlbs.flush_page(linear)); }
 
 bool invlpg(Cpu& cpu, const Op* op) {
   if (!privileged(cpu)) return false;
