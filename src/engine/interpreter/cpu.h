@@ -172,8 +172,8 @@ struct Cpu {
   u32 epoch_round() const { return epoch >> (32 - epoch_shift); }
   static constexpr unsigned epoch_shift = 15;
   // Jump-cache entries of every address space become invalid (code translations changed).
-  void begin_epoch();
   void forget_jumps();
+  void begin_epoch();  // the part of it that makes them so
   // PhysicalMemory::mark_code, between two blocks; no store of this vCPU hits the page in the TLB afterwards.
   bool mark_code(u64 page, unsigned first_byte, unsigned last_byte);
   // The same for what others marked.

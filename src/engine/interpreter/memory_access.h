@@ -61,20 +61,21 @@ template <class T>
   std::memcpy(host, &value, sizeof(T));
 }
 
-// Where a table has the `bytes` bytes at `linear`, or nullptr.
+// Where a table has the `bytes` bytes at `linear`, if the slot's tag is `tag`, or nullptr.
+[[gnu::always_inline]] inline u8* tagged_at(const TlbEntries& table, u64 linear, unsigned bytes, u64 tag) {
+  const u64 offset = linear ^ tag;
+  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[Tlb::slot_of(linear)] + offset) : nullptr;
+}
 [[gnu::always_inline]] inline u8* readable_at(const TlbEntries& table, u64 linear, unsigned bytes) {
-  const u64 slot = Tlb::slot_of(linear), offset = linear ^ table.read_tag[slot];
-  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
+  return tagged_at(table, linear, bytes, table.read_tag[Tlb::slot_of(linear)]);
 }
 // The same for writing, if no one watches the page.
 [[gnu::always_inline]] inline u8* storable_at(const TlbEntries& table, u64 linear, unsigned bytes) {
-  const u64 slot = Tlb::slot_of(linear), offset = linear ^ table.write_tag[slot];
-  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
+  return tagged_at(table, linear, bytes, table.write_tag[Tlb::slot_of(linear)]);
 }
 // If someone does.
 [[gnu::always_inline]] inline u8* watched_at(const TlbEntries& table, u64 linear, unsigned bytes) {
-  const u64 slot = Tlb::slot_of(linear), offset = linear ^ Tlb::watched_tag(table.write_tag[slot]);
-  return offset <= page_size - bytes ? reinterpret_cast<u8*>(table.host[slot] + offset) : nullptr;
+  return tagged_at(table, linear, bytes, Tlb::watched_tag(table.write_tag[Tlb::slot_of(linear)]));
 }
 // For writing, whoever watches the page: note_store follows.
 [[gnu::always_inline]] inline u8* writable_at(const TlbEntries& table, u64 linear, unsigned bytes) {

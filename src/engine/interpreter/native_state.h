@@ -47,13 +47,10 @@ struct NativeState {
   u32 context = 0;          // what tells apart which code an address means; 0: none that is translated
   static constexpr u32 no_context = 0x7fff'ffff;  // is none of them
 
-  u64 code_mark = 1;                           // of the epoch, in TlbEntries::code_tag
-  std::array<TlbEntries*, 2> access_tables{};  // the TLB's behind CLAC and STAC, where they do nothing else; or none
-  u64 target = 0;                              // of a branch that is looked up
-  u32 departure = 0;                           // the branch's own, while its target is looked up
+  u64 target = 0;          // of a branch that is looked up
+  u32 departure = 0;       // the branch's own, while its target is looked up
   i32 until_yield = 0;     // how many more PAUSEs are only that (engine/interpreter/integer/misc.cc)
   u32 until_link = 0;      // how many more direct branches to other pages are only looked up, until one is linked
-  u32 until_relink = 0;    // how many more go by their page, until one is linked in the context
   u8 vectors_loaded = 0;   // the host's vector registers are the guest's: vectors_allowed when they were loaded
   u8 vectors_allowed = 0;  // bit 0: SSE, bit 1: AVX instructions execute without a fault or an unmasked exception
   u8 flat_segments = 0;    // of FS (bit 4) and GS (bit 5): outside of 64-bit mode, all offsets can be read and written
@@ -64,6 +61,10 @@ struct NativeState {
   u8 x87_prepared = 0;  // the image holds the guest's state, and it may be loaded
   i32 x87_offset = -1;  // of that instruction in x87_page; -1: none
   u64 x87_page = 0;     // linear address
+
+  u64 code_mark = 1;     // of the epoch, in TlbEntries::code_tag
+  u32 until_relink = 0;  // how many more branches go by their page, until one is linked in the context
+  std::array<TlbEntries*, 2> access_tables{};  // the TLB's behind CLAC and STAC, where they do nothing else; or none
 
   u64 resume = 0;                   // host address to enter at
   u64 host_stack = 0;               // the caller's stack while translated code runs

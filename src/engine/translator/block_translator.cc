@@ -430,13 +430,12 @@ unsigned BlockWriter::privileged(unsigned at) {
   Cold& cold = add_site(at, 1);
   cmp(byte[reg::rsp + frame_.at(cpu_.user)], 0);
   cold.jumps.push_back(jump_if(0x85));
-  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
   if (kind == StepKind::cli) {
-    and_(flags, ~static_cast<u32>(rflags::if_));
+    change_flag(rflags::if_, false);
   } else if (kind == StepKind::sti) {
     cmp(dword[reg::rsp + frame_.at(cpu_.events)], 0);
     cold.jumps.push_back(jump_if(0x85));
-    or_(flags, static_cast<u32>(rflags::if_));
+    change_flag(rflags::if_, true);
   } else {
     const auto current = qword[reg::rsp + frame_.segment_base(x86::gs)];
     const auto other = qword[reg::rsp + frame_.at(cpu_.s.kernel_gs_base)];
@@ -458,18 +457,21 @@ void BlockWriter::read_segment(const Step& step) {
     is_slot(to) ? mov(slot(to), reg::r15) : mov(sized(host_of(to), 4), reg::r15d);
 }
 
+// Of RFLAGS, but none of the status flags.
+void BlockWriter::change_flag(u64 flag, bool set) {
+  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
+  set ? or_(flags, static_cast<u32>(flag)) : and_(flags, ~static_cast<u32>(flag));
+}
+
 unsigned BlockWriter::set_direction(unsigned at) {
   ensure_saved();
   flags_ = {.saved = true};
-  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
-  if (steps_[at].kind == StepKind::std)
-    or_(flags, static_cast<u32>(rflags::df));
-  else
-    and_(flags, ~static_cast<u32>(rflags::df));
+  change_flag(rflags::df, steps_[at].kind == StepKind::std);
   return at + 1;
 }
 
-// STAC and CLAC change which of a supervisor's TLB tables is the current one.
+// STAC and CLAC change which of a supervisor's TLB tables is the current one. When verifying, that is none of the TLB's, so that with an
+// instruction clock they are the interpreter's; REP instructions are, too: it counts their runs.
 unsigned BlockWriter::set_access_check(unsigned at) {
   const bool set = steps_[at].kind == StepKind::stac;
   ensure_saved();
@@ -481,11 +483,7 @@ unsigned BlockWriter::set_access_check(unsigned at) {
   cold.jumps.push_back(jump_if(0x84));
   mov(qword[reg::rsp + frame_.at(cpu_.tlb)], reg::r15);
   lea(reg::r13, ptr[reg::r15 + slot_control]);
-  const auto flags = qword[reg::rsp + frame_.at(cpu_.other_flags)];
-  if (set)
-    or_(flags, static_cast<u32>(rflags::ac));
-  else
-    and_(flags, ~static_cast<u32>(rflags::ac));
+  change_flag(rflags::ac, set);
   rejoin(cold);
   return at + 1;
 }

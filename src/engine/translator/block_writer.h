@@ -78,6 +78,7 @@ class BlockWriter : CodeWriter {
   void note_x87(unsigned at);
   unsigned privileged(unsigned at);
   void read_segment(const Step& step);
+  void change_flag(u64 flag, bool set);
   unsigned set_direction(unsigned at);
   unsigned set_access_check(unsigned at);
   unsigned spin(unsigned at);

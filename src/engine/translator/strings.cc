@@ -6,7 +6,7 @@ namespace doppel::translator {
 using namespace x86;
 namespace reg = Xbyak::util;
 
-// What is left of a page behind `gpr` must have room for RCX elements: else to `cold`. Clobbers R14 and R15.
+// What is left of a page behind `gpr` must have room for RCX elements: else to `cold`. Clobbers R14.
 void BlockWriter::check_run(unsigned gpr, unsigned element, Cold& cold) {
   mov(reg::r14d, Xbyak::Reg32(static_cast<int>(host_of(gpr))));
   and_(reg::r14d, static_cast<u32>(page_bytes - 1));
@@ -48,7 +48,7 @@ unsigned BlockWriter::repeat_string(unsigned at) {
     lea(reg::r14, ptr[reg::rsi + reg::rcx * scale]);
     mov(reg::rsi, qword[reg::rsp + frame_.at(native().target)]);
   }
-  db(0xf3);
+  db(0xf3);  // REP, operand size, MOVS or STOS
   if (element == 2) db(0x66);
   if (element == 8) db(0x48);
   db((moves ? 0xa4 : 0xaa) | (element == 1 ? 0 : 1));

@@ -49,6 +49,13 @@ bool translatable(const Cpu& cpu) {
   return x86::SegmentRegister::Big::get(segments[x86::ss].attributes);
 }
 
+u8 flat_segments(const Cpu& cpu) {
+  u8 flat_ones = 0;
+  for (const x86::Segment segment : {x86::fs, x86::gs})
+    if (flat_data(cpu.s.segments[segment])) flat_ones |= static_cast<u8>(1 << segment);
+  return flat_ones;
+}
+
 // Calls `stub`, which comes back by a jump to the return address, as a function of the System V ABI. What the host keeps to predict RETs
 // by are the CALLs of the guest (BlockWriter::call_host): so the next RET of the guest still goes where it is predicted to.
 u32 call_by_jumps(u64 stub, interpreter::NativeState* native) {
@@ -67,13 +74,6 @@ u32 call_by_jumps(u64 stub, interpreter::NativeState* native) {
       : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4",
         "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
   return result;
-}
-
-u8 flat_segments(const Cpu& cpu) {
-  u8 flat_ones = 0;
-  for (const x86::Segment segment : {x86::fs, x86::gs})
-    if (flat_data(cpu.s.segments[segment])) flat_ones |= static_cast<u8>(1 << segment);
-  return flat_ones;
 }
 
 }  // namespace
