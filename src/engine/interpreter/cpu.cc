@@ -72,7 +72,6 @@ u32 native_context(const Cpu& cpu) {
 void Cpu::update_mode() {
   mode = code_mode(*this);
   long64 = mode == CodeMode::long64;
-  user = cpl() == 3;
   sse_fault = (s.cr0 & cr0::em) || !(s.cr4 & cr4::osfxsr) ? invalid_opcode : s.cr0 & cr0::ts ? device_not_available : 0;
 
   const bool ymm = (s.cr4 & cr4::osxsave) && (s.xcr0 & ymm_state) == ymm_state;
@@ -88,7 +87,11 @@ void Cpu::update_mode() {
   single_step = (other_flags & rflags::tf) || breakpoints || s.sti_shadow || s.mov_ss_shadow ||
                 (trace && trace->instruction);
   if (single_step) request_attention();
+  update_privilege();
+}
 
+void Cpu::update_privilege() {
+  user = cpl() == 3;
   const bool check_alignment = user && (s.cr0 & cr0::am) && (other_flags & rflags::ac);
   native.access_tables = {};
   if (debug_accesses || check_alignment) {

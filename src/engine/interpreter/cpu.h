@@ -168,6 +168,8 @@ struct Cpu {
   // ---- derived state (cpu.cc) ----
   // After any change of CR0 (CLTS too), CR4, EFER, CS, SS (CPL), RFLAGS.VM/AC/TF, DR7: recomputes mode, TLB table, code context.
   void update_mode();
+  // The part of it that CPL decides, where all else is as it was.
+  void update_privilege();
   // How often the epochs that NativeState::context has room for have come to an end.
   u32 epoch_round() const { return epoch >> (32 - epoch_shift); }
   static constexpr unsigned epoch_shift = 15;

@@ -31,6 +31,15 @@ bool write_cr4(Cpu& cpu, u64 value);
 bool write_efer(Cpu& cpu, u64 value);
 bool load_pdptrs(Cpu& cpu, u64 cr3);  // PAE; false: #GP(0) recorded
 
+// What SYSCALL and SYSRET do once nothing forbids them; `next` is the address behind SYSCALL. RFLAGS go in whole and come out whole: the
+// status flags are the caller's to keep.
+struct SystemCall {
+  u64 rip, flags;
+};
+SystemCall enter_system(Cpu& cpu, u64 next, u64 flags);
+SystemCall leave_system(Cpu& cpu, bool to64);
+inline bool has_system_calls(const Cpu& cpu) { return (cpu.s.efer & x86::efer::sce) && cpu.long64; }
+
 u64 read_tsc(Cpu& cpu);  // guest TSC: 1 GHz (nanoseconds of Clock) + offset
 
 // I/O permission for `bytes` at `port` (CPL, IOPL, TSS bitmap); false: #GP(0) recorded (or a fault of the bitmap access).

@@ -287,6 +287,9 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     case StepKind::std: return set_direction(at);
     case StepKind::stac:
     case StepKind::clac: return to_.counted ? outline(at) : set_access_check(at);
+    case StepKind::rdtsc:
+    case StepKind::syscall:
+    case StepKind::sysret: return to_.counted ? outline(at) : system(at);
     case StepKind::bit_string: return bit_string(at);
     case StepKind::rep_stos:
     case StepKind::rep_movs: return to_.counted ? outline(at) : repeat_string(at);
@@ -499,6 +502,23 @@ unsigned BlockWriter::spin(unsigned at) {
   cold.jumps.push_back(jump_if(0x82));
   pause();
   rejoin(cold);
+  return at + 1;
+}
+
+// RDTSC, SYSCALL and SYSRET: in C++, but mostly without being left. SYSCALL and SYSRET change the TLB's table, as STAC does, and where the
+// code goes on is looked up; if it is not known there, the departure that follows the site's own is taken.
+unsigned BlockWriter::system(unsigned at) {
+  ensure_saved();
+  flags_ = {.saved = true};
+  Cold& cold = add_site(at, 1);
+  cold.departure.outlined = true;
+  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  cold.system = true;
+  cold.jumps.push_back(jump_if(0));
+  if (steps_[at].kind == StepKind::rdtsc)
+    rejoin(cold);
+  else
+    ended_ = true;
   return at + 1;
 }
 

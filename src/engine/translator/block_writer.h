@@ -30,6 +30,7 @@ struct Cold {
   i64 target = 0;
   u32 link = 0;  // look_up: the departure
   Departure departure;
+  bool system = false;  // Stubs::system is tried first
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
   FlagState after;
@@ -82,6 +83,7 @@ class BlockWriter : CodeWriter {
   unsigned set_direction(unsigned at);
   unsigned set_access_check(unsigned at);
   unsigned spin(unsigned at);
+  unsigned system(unsigned at);
 
   // Status flags (flags.cc).
   void save_flags();

@@ -59,7 +59,8 @@ void BlockWriter::emit_cold(const Cold& cold) {
   for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
   const u32 depart = jump_if(0);
-  patch_to(depart, to_.stubs.depart);
+  patch_to(depart, cold.system ? to_.stubs.system : to_.stubs.depart);
+  if (cold.system) add_departure({.kind = DepartureKind::lookup, .first = no_operation, .block = index_});
   if (!cold.rejoins && cold.departure.kind != DepartureKind::site) return;
   Departure& departure = to_.departures[id];
   departure.patch = depart;

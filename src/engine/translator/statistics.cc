@@ -50,7 +50,8 @@ std::string Statistics::text(unsigned vcpu, u64 instructions, u64 walks, u64 epo
       departed(DepartureKind::site) - tlb_misses, tlb_misses, departed(DepartureKind::exit),
       departed(DepartureKind::lookup), departed(DepartureKind::poll));
   std::vector<std::pair<u64, x86::Mnemonic>> most;
-  for (const auto& [mnemonic, count] : outlined) most.emplace_back(count, mnemonic);
+  for (std::size_t i = 0; i < outlined.size(); ++i)
+    if (outlined[i]) most.emplace_back(outlined[i], static_cast<x86::Mnemonic>(i));
   std::sort(most.rbegin(), most.rend());
   if (most.size() > most_shown) most.resize(most_shown);
   for (const auto& [count, mnemonic] : most) out += fmt::format("  {:>12} {}\n", count, x86::mnemonic_name(mnemonic));

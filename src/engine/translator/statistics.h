@@ -4,7 +4,6 @@
 
 #include <array>
 #include <chrono>
-#include <map>
 #include <string>
 
 #include "base/types.h"
@@ -15,13 +14,14 @@
 namespace doppel::translator {
 
 struct Statistics {
-  std::array<u64, 4> departures{};        // by DepartureKind
-  std::map<x86::Mnemonic, u64> outlined;  // instructions that the interpreter executed for translated code
-  u64 tlb_misses = 0;                     // probes that the TLB did not answer (and traps)
-  u64 refills = 0;                        // those that were answered without leaving translated code
-  u64 narrowed = 0;                       // groups of accesses that were met at the end of a page
-  u64 links = 0;                          // direct branches to other pages that were made to go there
-  u64 lookups = 0;                        // targets that the jump cache did not know, likewise
+  std::array<u64, 4> departures{};  // by DepartureKind
+  // Instructions that the interpreter executed for translated code, by mnemonic.
+  std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> outlined{};
+  u64 tlb_misses = 0;  // probes that the TLB did not answer (and traps)
+  u64 refills = 0;     // those that were answered without leaving translated code
+  u64 narrowed = 0;    // groups of accesses that were met at the end of a page
+  u64 links = 0;       // direct branches to other pages that were made to go there
+  u64 lookups = 0;     // targets that the jump cache did not know, likewise
   u64 translated_blocks = 0, translated_bytes = 0, hot_bytes = 0;
   u64 interpreted_blocks = 0;
   u64 interpreted_instructions = 0;

@@ -269,6 +269,9 @@ StepKind kind_of(Step& step) {
     case M(STD): return StepKind::std;
     case M(STAC): return StepKind::stac;
     case M(CLAC): return StepKind::clac;
+    case M(RDTSC): return StepKind::rdtsc;
+    case M(SYSCALL): return step.word == 8 ? StepKind::syscall : StepKind::outline;
+    case M(SYSRET): return step.word == 8 && in.operand_bytes == 8 ? StepKind::sysret : StepKind::outline;
     case M(STOSB):
     case M(STOSW):
     case M(STOSD):

@@ -37,6 +37,9 @@ enum class StepKind : u8 {
   std,
   stac,
   clac,
+  rdtsc,
+  syscall,
+  sysret,
   bit_string,  // BT and its kin with an offset in a register
   rep_stos,
   rep_movs,

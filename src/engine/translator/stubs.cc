@@ -39,6 +39,8 @@ class StubWriter : public Xbyak::CodeGenerator {
     ret(stubs);
     stubs.link = begin();
     link(stubs);
+    stubs.system = begin();
+    system(stubs);
     stubs.gone = begin();
     ask_the_way(stubs, reinterpret_cast<u64>(helpers_.lookup));
     stubs.load_vectors = begin();
@@ -62,8 +64,7 @@ class StubWriter : public Xbyak::CodeGenerator {
     const NativeState& native = frame_.cpu().native;
     mov(ptr[rdi + frame_.at(native.host_stack)], rsp);
     mov(rsp, rdi);
-    mov(r13, ptr[rsp + frame_.at(frame_.cpu().tlb)]);
-    add(r13, slot_control);
+    load_table();
     mov(r12, ptr[rsp + frame_.gpr(x86::rsp)]);
     for (unsigned gpr : in_registers) mov(Xbyak::Reg64(static_cast<int>(gpr)), ptr[rsp + frame_.gpr(gpr)]);
     jmp(qword[rsp + frame_.at(native.resume)]);
@@ -167,6 +168,18 @@ class StubWriter : public Xbyak::CodeGenerator {
     mov(dword[rsp + frame_.at(native().until_link)], period - 1);
     mov(dword[rsp + frame_.at(native().until_relink)], relink_period - 1);
     ask_the_way(stubs, reinterpret_cast<u64>(helpers_.link));
+  }
+
+  void system(const Stubs& stubs) {
+    mov(dword[rsp + frame_.at(native().departure)], r15d);
+    ask(reinterpret_cast<u64>(helpers_.system));
+    load_table();
+    go_or_depart(stubs, [this] { jmp(r15); });
+  }
+
+  void load_table() {
+    mov(r13, ptr[rsp + frame_.at(frame_.cpu().tlb)]);
+    add(r13, slot_control);
   }
 
   void ask_the_way(const Stubs& stubs, u64 helper) {

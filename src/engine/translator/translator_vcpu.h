@@ -51,6 +51,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   static u64 refill(void* owner, u64 linear, u32 number);
   static u64 look_up(void* owner, u64 target);
   static u64 link(void* owner, u64 target, u32 departure);
+  static u64 system(void* owner, u64 unused, u32 departure);
   struct Found {
     u32 code = 0;  // offset; 0: nothing
     bool crossing = false;

@@ -45,12 +45,15 @@ void execute_then_leave(Cpu& cpu, const Op* op) {
 }
 
 // RFLAGS when the caller is about to call update_mode(): TF, VM and AC take effect there.
-inline void put_rflags(Cpu& cpu, u64 value) {
-  cpu.flags.unpack(value);
+inline void put_other_flags(Cpu& cpu, u64 value) {
   const bool enables = value & ~cpu.other_flags & x86::rflags::if_;
   cpu.other_flags = (value & ~x86::rflags::status) | x86::rflags::fixed;
   if (!(cpu.s.dr[7] & 0xff)) cpu.other_flags &= ~x86::rflags::rf;  // as Cpu::set_rflags does
   if (enables && cpu.events.load(std::memory_order_relaxed)) cpu.request_attention();
+}
+inline void put_rflags(Cpu& cpu, u64 value) {
+  cpu.flags.unpack(value);
+  put_other_flags(cpu, value);
 }
 
 inline void set_zero_flag(Cpu& cpu, bool zf) {

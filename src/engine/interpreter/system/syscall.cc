@@ -24,39 +24,31 @@ namespace {
                                          access_rights::of_dpl(dpl))};
 }
 
+void change_privilege(Cpu& cpu, u64 flags_before, u64 flags) {
+  put_other_flags(cpu, flags);
+  const bool more = (flags_before ^ flags) & (rflags::tf | rflags::vm | rflags::ac);
+  more || cpu.single_step ? cpu.update_mode() : cpu.update_privilege();
+}
+
 void execute_syscall(Cpu& cpu, const Op* op) {
-  if (!(cpu.s.efer & efer::sce) || !cpu.long64) [[unlikely]]
+  if (!has_system_calls(cpu)) [[unlikely]]
     return raise(cpu, op, invalid_opcode);
-  const u64 flags = cpu.get_rflags() & ~rflags::rf;
-  cpu.gpr[rcx] = cpu.next_rip(op);
-  cpu.gpr[r11] = flags;
-  const auto selector = static_cast<u16>((cpu.s.star >> 32) & 0xfffc);
-  cpu.s.segments[cs] = flat_code(selector, 0, access_rights::long_mode);
-  cpu.s.segments[ss] = flat_stack(static_cast<u16>(selector + 8), 0);
-  put_rflags(cpu, flags & ~cpu.s.fmask);
-  cpu.step_trap_suppressed = cpu.s.fmask & rflags::tf;
-  cpu.update_mode();
-  return jump(cpu, cpu.s.lstar);
+  const SystemCall to = enter_system(cpu, cpu.next_rip(op), cpu.get_rflags());
+  cpu.flags.unpack(to.flags);
+  return jump(cpu, to.rip);
 }
 
 constexpr u64 sysret_flags = 0x3c'7fd7;
 
 void execute_sysret(Cpu& cpu, const Op* op) {
-  if (!(cpu.s.efer & efer::sce) || !cpu.long64) [[unlikely]]
+  if (!has_system_calls(cpu)) [[unlikely]]
     return raise(cpu, op, invalid_opcode);
   const bool to64 = op->bytes == 8;
-  const u64 rip = to64 ? cpu.gpr[rcx] : static_cast<u32>(cpu.gpr[rcx]);
-  if (cpu.cpl() != 0 || !is_canonical(rip)) [[unlikely]]
+  if (cpu.cpl() != 0 || (to64 && !is_canonical(cpu.gpr[rcx]))) [[unlikely]]
     return raise(cpu, op, general_protection, 0);
-  const u64 base = cpu.s.star >> 48;
-  if (to64)
-    cpu.s.segments[cs] = flat_code(static_cast<u16>((base + 16) | 3), 3, access_rights::long_mode);
-  else
-    cpu.s.segments[cs] = flat_code(static_cast<u16>(base | 3), 3, access_rights::big);
-  cpu.s.segments[ss] = flat_stack(static_cast<u16>((base + 8) | 3), 3);
-  put_rflags(cpu, cpu.gpr[r11] & sysret_flags);
-  cpu.update_mode();
-  return jump(cpu, rip);
+  const SystemCall to = leave_system(cpu, to64);
+  cpu.flags.unpack(to.flags);
+  return jump(cpu, to.rip);
 }
 
 void execute_sysenter(Cpu& cpu, const Op* op) {
@@ -86,6 +78,33 @@ void execute_sysexit(Cpu& cpu, const Op* op) {
 }
 
 }  // namespace
+
+SystemCall enter_system(Cpu& cpu, u64 next, u64 flags) {
+  flags &= ~rflags::rf;
+  cpu.gpr[rcx] = next;
+  cpu.gpr[r11] = flags;
+  const auto selector = static_cast<u16>((cpu.s.star >> 32) & 0xfffc);
+  cpu.s.segments[cs] = flat_code(selector, 0, access_rights::long_mode);
+  cpu.s.segments[ss] = flat_stack(static_cast<u16>(selector + 8), 0);
+  const u64 masked = flags & ~cpu.s.fmask;
+  cpu.step_trap_suppressed = cpu.s.fmask & rflags::tf;
+  change_privilege(cpu, flags, masked);
+  return {cpu.s.lstar, masked};
+}
+
+SystemCall leave_system(Cpu& cpu, bool to64) {
+  const u64 base = cpu.s.star >> 48, flags = cpu.gpr[r11] & sysret_flags;
+  cpu.s.segments[cs] = to64 ? flat_code(static_cast<u16>((base + 16) | 3), 3, access_rights::long_mode)
+                            : flat_code(static_cast<u16>(base | 3), 3, access_rights::big);
+  cpu.s.segments[ss] = flat_stack(static_cast<u16>((base + 8) | 3), 3);
+  if (to64) {
+    change_privilege(cpu, cpu.other_flags, flags);
+  } else {
+    put_other_flags(cpu, flags);
+    cpu.update_mode();
+  }
+  return {to64 ? cpu.gpr[rcx] : static_cast<u32>(cpu.gpr[rcx]), flags};
+}
 
 Binding bind_syscall(const Instruction& instruction, Op& op) {
   op.bytes = instruction.operand_bytes;
