@@ -157,6 +157,7 @@ class BlockWriter : CodeWriter {
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);
+  void lookup_or_guess(unsigned first, i16 released = 0);
   void link_by_page(const Cold& cold);
   void to_page(i64 target, unsigned first, i16 released = 0);
   void exit_to(i64 target, unsigned first, i16 released = 0);

@@ -111,6 +111,25 @@ void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
   jump_to(stub ? stub : to_.stubs.lookup);
 }
 
+// The same, for a branch that mostly goes to one target: that is compared with first.
+void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
+  const u32 id = add_departure(
+      {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_});
+  mov(reg::r15, reg::r14);
+  sub(reg::r15, qword[reg::rsp + frame_.at(native().code_page)]);
+  cmp(reg::r15, 0x7fff'ffff);
+  to_.departures[id].guess = static_cast<u32>(getSize() - 4);
+  const u32 another = jump_if(0x85);
+  cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
+  to_.departures[id].guard = static_cast<u32>(getSize() - 4);
+  const u32 elsewhere = jump_if(0x85);
+  add(qword[reg::rsp + frame_.at(native().code_page)], 0x7fff'f000);
+  to_.departures[id].patch = jump_if(0);
+  for (const u32 jump : {another, elsewhere}) patch_to(jump, getSize());
+  mov(reg::r15d, id);
+  jump_to(to_.stubs.link);
+}
+
 // A link to another page, which holds in one context; the flags are saved. In others, the target is looked up.
 void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
   const u32 id = add_departure({.kind = DepartureKind::lookup,
@@ -179,7 +198,9 @@ unsigned BlockWriter::jump_indirect(unsigned at) {
   if (step.has_memory()) add_site(at, 1);
   load_operand(step, cold);
   ended_ = true;
-  lookup(at);
+  const bool one_target = step.has_memory() &&
+                          step.in.memory.base == MemoryOperand::rip;  // that of a procedure linkage table
+  one_target ? lookup_or_guess(at) : lookup(at);
   return at + 1;
 }
 
@@ -206,7 +227,7 @@ unsigned BlockWriter::call_indirect(unsigned at) {
   call_host(step, at);
   mov(reg::r14, qword[reg::rsp + frame_.at(native().target)]);
   ended_ = true;
-  lookup(at, static_cast<i16>(-word_));
+  lookup_or_guess(at, static_cast<i16>(-word_));
   return at + 1;
 }
 

@@ -38,13 +38,17 @@ void put_caller(SmallGuest& guest, u64 linear, u64 caller, u64 target) {
   guest.write(page_entry(linear + page), target | 3, 8);
 }
 
-// What the caller reaches: it adds `addend`, and returns.
+// What the caller reaches: it adds `addend` and where it is, and returns.
 void put_target(SmallGuest& guest, u64 physical, u32 addend) {
   Program([&](Program& p) {
     p.add(p.eax, addend);
+    p.lea(p.rdi, p.ptr[p.rip]);
+    p.add(p.rdx, p.rdi);
     p.ret();
     p.pad_to(at::code + 0x40);
     p.sub(p.eax, addend + 2);
+    p.lea(p.rdi, p.ptr[p.rip]);
+    p.add(p.rdx, p.rdi);
     p.ret();
     p.pad_to(at::code + 0x80);
     p.adc(p.edx, addend + 1);
@@ -127,6 +131,76 @@ TEST(Links, EndWithTheCodeThatTheyLeadTo) {
           p.add(p.dword[p.rbx + 2], 7);            // of ADD EAX
         });
   });
+}
+
+// Calls of what a register or a place in memory says, which mostly is the same.
+TEST(Links, OfIndirectBranchesAreForTheirTarget) {
+  static constexpr u64 target = 0x10'0000, other = 0x10'1000, stub = 0x10'2000, pointer = at::data;
+  const u64 there = first_page + page;
+  const auto prepare = [&](SmallGuest& guest) {
+    put_target(guest, target, 1);
+    put_target(guest, other, 1000);
+    guest.write(page_entry(there), target | 3, 8);
+    guest.write(page_entry(there + page), other | 3, 8);
+    guest.write(pointer, there, 8);
+    Program(
+        [&](Program& p) {
+          p.db(0xff), p.db(0x25);  // JMP [RIP + …]
+          p.dd(static_cast<u32>(pointer - (stub + 6)));
+        },
+        stub)
+        .put(guest);
+  };
+  const auto call = [](Program& p) {
+    p.mov(p.ebx, static_cast<u32>(pointer));
+    p.mov(p.rsi, p.qword[p.rbx]);
+    p.call(p.rsi);
+    p.call(p.qword[p.rbx]);
+    p.call_absolute(stub);
+  };
+  const auto turn = [&](Program& p, u64 to) {
+    p.mov(p.ebx, static_cast<u32>(pointer));
+    p.xor_(p.qword[p.rbx], static_cast<u32>(to ^ there));
+  };
+  for (const u64 to : {there + 0x40, there + page, there + page + 0x80}) {
+    expect_alike_halt("another after a while", [&](SmallGuest& guest) {
+      prepare(guest);
+      put_rounds(guest, call, [&](Program& p) { turn(p, to); });
+    });
+    expect_alike_halt("by turns", [&](SmallGuest& guest) {
+      prepare(guest);
+      put_rounds(
+          guest,
+          [&](Program& p) {
+            call(p);
+            turn(p, to);
+          },
+          [](Program&) {});
+    });
+  }
+  expect_alike_halt("a page that is exchanged", [&](SmallGuest& guest) {
+    prepare(guest);
+    put_rounds(guest, call, [&](Program& p) {
+      p.mov(p.ebx, static_cast<u32>(page_entry(there)));
+      p.xor_(p.dword[p.rbx], static_cast<u32>(target ^ other));
+      p.mov(p.ebx, static_cast<u32>(there));
+      p.db(0x0f), p.db(0x01), p.db(0x3b);  // INVLPG [RBX]
+    });
+  });
+  expect_alike_halt("code that is changed", [&](SmallGuest& guest) {
+    prepare(guest);
+    put_rounds(guest, call, [](Program& p) {
+      p.mov(p.ebx, static_cast<u32>(target));
+      p.add(p.dword[p.rbx + 2], 7);  // of ADD EAX
+    });
+  });
+  EXPECT_TRUE(expect_alike("an address that is not canonical", [&](SmallGuest& guest) {
+                prepare(guest);
+                put_rounds(guest, call, [](Program& p) {
+                  p.mov(p.ebx, static_cast<u32>(pointer));
+                  p.btc(p.qword[p.rbx], 50);
+                });
+              }).starts_with("#13"));
 }
 
 // Where the same page of RAM is at the target, a link needs not be made again: of the targets in it one is looked up in each context.

@@ -50,6 +50,10 @@ struct Departure {
   i32 target = 0;  // exit and link: offset from the block's page
   u32 patch = 0;   // exit, link and site: offset of the jump's 32-bit displacement
   u32 guard = 0;   // link: offset of the 32-bit context in which the jump is right; 0: a lookup that cannot be linked
+  // link of an indirect branch: offset of the 32-bit distance from the page to the target at which the link is right; 0: a direct one.
+  // How far that is in whole pages is also written, `guessed_pages` ahead of `patch`.
+  u32 guess = 0;
+  u16 missed = 0;  // times that it was not right, of those that were asked about
   // link: offset of the 32-bit page (its host address without the bits above) that the target must be in elsewhere; 0: not asked
   u32 page = 0;
   // site: of a group of accesses, that can get a probe for each
@@ -57,6 +61,8 @@ struct Departure {
   bool flags_after = false;  // at `rejoin` the flags are in EFLAGS
   u32 rejoin = 0;            // where the block goes on with all as the group leaves it
 };
+
+constexpr u32 guessed_pages = 5;
 
 // A probe of the TLB that can be repeated after the page was walked, so that the block is not left.
 struct Refill {

@@ -24,6 +24,7 @@ constexpr u64 page_mask = ~u64{0xfff};
 
 // What is remembered at most, so that a guest cannot make it grow.
 constexpr std::size_t most_linear_pages = 65536, most_links = 524'288, most_changed_pages = 4096;
+constexpr u16 most_missed = 0x8000;
 
 u8 vectors_allowed(const Cpu& cpu) {
   if (cpu.sse_fault || interpreter::simd_traps(cpu)) return 0;
@@ -520,10 +521,16 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
   if (found.code == 0) return 0;
   const u64 code = self.translations_.cache.address(found.code);
   if (self.cpu_.native.context != context) return code;
-  const Departure& from = self.translations_.departures[departure];
+  Departure& from = self.translations_.departures[departure];
+  const auto distance = static_cast<i64>(target - page);
+  if (from.guess) {
+    // One that has several is not followed from one to the next at each turn.
+    if (from.missed < most_missed) ++from.missed;
+    if ((from.missed & (from.missed - 1)) || distance != static_cast<i32>(distance)) return code;
+  }
   const interpreter::Block& block = *self.translations_.blocks[from.block].block;
   // A branch that goes on to higher addresses is not interrupted on its way: it may not come round to lower ones.
-  const bool comes_round = from.target >= 0 && target < page;
+  const bool comes_round = !from.guess && from.target >= 0 && target < page;
   if (comes_round || !block.valid() || self.several_.contains(block.physical / page_size)) return code;
   const u32 displacement = found.code - (from.patch + 4);
   if (self.translations_.written(from.patch) != displacement) {
@@ -532,6 +539,10 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
     self.links_to_[found.code].push_back(departure);
   }
   self.translations_.rewrite(from.guard, context);
+  if (from.guess) {
+    self.translations_.rewrite(from.guess, static_cast<u32>(distance));
+    self.translations_.rewrite(from.patch - guessed_pages, static_cast<u32>(distance & ~i64{0xfff}));
+  }
   if (from.page) self.translations_.rewrite(from.page, found.crossing ? no_page(self.cpu_) : self.page_of(target));
   ++self.statistics_.links;
   return code;
