@@ -6,8 +6,8 @@
 
 namespace doppel::translator {
 
-// Once a process: takes SIGSEGV, SIGBUS and SIGFPE; what does not come from translated code goes to the handlers before.
-Result<> install_fault_handlers();
+// Faults are looked up from now on (base/fault_signals.h).
+void handle_faults();
 
 // While it lives, faults of this thread may come from these translations. Gives the thread a stack for signals.
 class FaultScope {

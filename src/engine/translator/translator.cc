@@ -53,7 +53,7 @@ bool host_pushes_flags_quickly() { return x86::host_is_intel(); }
 
 Result<std::unique_ptr<Engine>> make_translator(const TranslatorOptions& options) {
   interpreter::install_simd_probe();
-  TRY(translator::install_fault_handlers());
+  translator::handle_faults();
   std::unique_ptr<translator::PerfMap> perf_map;
   if (options.perf_map) perf_map = TRY(translator::PerfMap::create());
   return std::make_unique<translator::TranslatorEngine>(options, std::move(perf_map));

@@ -65,7 +65,7 @@ class Loop : public Xbyak::CodeGenerator {
 class Verify : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(translator::install_fault_handlers());
+    translator::handle_faults();
     const Loop loop;
     guest_.write(code_at, {loop.getCode(), loop.getSize()});
     guest_.set_device(device_at);
@@ -133,7 +133,7 @@ TEST_F(Verify, FindsAByteOfMemoryThatDiffers) {
 
 // One PAUSE in many is left to the interpreter; the others are translated.
 TEST(VerifySpinning, FollowsPauses) {
-  ASSERT_TRUE(translator::install_fault_handlers());
+  translator::handle_faults();
   struct Spin : Xbyak::CodeGenerator {
     Spin() {
       Xbyak::Label again;

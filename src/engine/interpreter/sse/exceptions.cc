@@ -6,9 +6,7 @@
 #include <signal.h>
 #include <ucontext.h>
 
-#include <mutex>
-
-#include "base/check.h"
+#include "base/fault_signals.h"
 #include "engine/interpreter/sse/vector.h"
 
 namespace doppel::interpreter {
@@ -21,28 +19,18 @@ struct Probe {
 };
 thread_local constinit Probe probe;  // what this thread's guarded operation met; the handler has no other way to tell
 
-void on_floating_point_error(int signal, siginfo_t*, void* context) {
+bool on_floating_point_error(int number, void* context) {
   auto* frame = static_cast<ucontext_t*>(context);
-  if (!probe.armed || !frame->uc_mcontext.fpregs) {
-    ::signal(signal, SIG_DFL);  // not ours: the instruction traps again and ends the process
-    return;
-  }
+  if (number != SIGFPE || !probe.armed || !frame->uc_mcontext.fpregs) return false;
   probe.trapped = true;
   probe.flags = frame->uc_mcontext.fpregs->mxcsr & mxcsr_flags;
   frame->uc_mcontext.fpregs->mxcsr |= mxcsr_masks;
+  return true;
 }
 
 }  // namespace
 
-void install_simd_probe() {
-  static std::once_flag once;  // a signal handler is the process's
-  std::call_once(once, [] {
-    struct sigaction action{};
-    action.sa_sigaction = on_floating_point_error;
-    action.sa_flags = SA_SIGINFO | SA_NODEFER;
-    CHECK(sigaction(SIGFPE, &action, nullptr) == 0);
-  });
-}
+void install_simd_probe() { expect_faults(on_floating_point_error); }
 
 void begin_simd(Cpu& cpu) {
   collect_mxcsr(cpu);
