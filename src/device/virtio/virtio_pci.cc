@@ -101,8 +101,8 @@ Virtqueue::Part part_of(Field::Name name) {
 
 VirtioPci::VirtioPci(std::unique_ptr<VirtioDevice> device, MsiSink msi)
     : PciFunction(std::string(device->name()), identity_of(*device)),
-      device_(std::move(device)),
-      queue_vectors_(device_->queue_count(), no_vector) {
+      queue_vectors_(device->queue_count(), no_vector),
+      device_(std::move(device)) {
   add_bar(0, BarKind::memory32, bar_bytes, *this);
   add_capabilities(std::move(msi));
   device_->connect(*this);

@@ -48,7 +48,6 @@ class VirtioPci final : public PciFunction, public IoHandler, private VirtioDevi
   void config_interrupt() override;
   bool dma_allowed() const override { return bus_master(); }
 
-  const std::unique_ptr<VirtioDevice> device_;
   Msix* msix_ = nullptr;
   unsigned window_capability_ = 0;
 
@@ -58,6 +57,8 @@ class VirtioPci final : public PciFunction, public IoHandler, private VirtioDevi
   u16 config_vector_ = no_vector;
   std::vector<u16> queue_vectors_;
   u8 isr_ = 0;
+
+  const std::unique_ptr<VirtioDevice> device_;  // the first to go: until then it may interrupt
 };
 
 }  // namespace doppel
