@@ -111,10 +111,14 @@ void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
   jump_to(stub ? stub : to_.stubs.lookup);
 }
 
-// The same, for a branch that mostly goes to one target: that is compared with first.
+// The same, for a branch that mostly goes to one target: that is compared with first, but not when the vCPU is wanted, as it could go on
+// so for ever.
 void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
   const u32 id = add_departure(
       {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_});
+  mov(reg::r15, qword[reg::rsp + frame_.at(native().poll)]);
+  const auto poll = static_cast<u32>(getSize());
+  mov(reg::r15d, dword[reg::r15]);
   mov(reg::r15, reg::r14);
   sub(reg::r15, qword[reg::rsp + frame_.at(native().code_page)]);
   cmp(reg::r15, 0x7fff'ffff);
@@ -126,6 +130,7 @@ void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
   add(qword[reg::rsp + frame_.at(native().code_page)], 0x7fff'f000);
   to_.departures[id].patch = jump_if(0);
   for (const u32 jump : {another, elsewhere}) patch_to(jump, getSize());
+  to_.traps[poll] = static_cast<u32>(getSize());
   mov(reg::r15d, id);
   jump_to(to_.stubs.link);
 }

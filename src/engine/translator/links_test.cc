@@ -239,13 +239,29 @@ TEST(Links, HoldInOtherContexts) {
   EXPECT_LT(lookups, (targets - 1) * rounds) << statistics;
 }
 
-// Pages that do nothing but jump to each other, so that no branch is looked up: up and down, and in 32-bit code round the end of the
+// Pages that do nothing but jump to each other, so that no branch is looked up: up and down, through memory, and in 32-bit code round the end of the
 // linear addresses, where every jump goes up.
 TEST(Links, AreInterrupted) {
   {
     SmallGuest guest(Mode::long64, eager_translator());
     Program([](Program& p) { p.jump_absolute(at::inner_code); }).put(guest);
     Program([](Program& p) { p.jump_absolute(at::code); }, at::inner_code).put(guest);
+    const std::string end = end_of_kicked(guest);
+    EXPECT_TRUE(end.starts_with("running")) << end;
+  }
+  {
+    SmallGuest guest(Mode::long64, eager_translator());
+    const u64 pointers = at::data;
+    const auto jump_through = [](u64 pointer) {
+      return [=](Program& p) {
+        p.db(0xff), p.db(0x25);  // JMP [RIP + …]
+        p.dd(static_cast<u32>(pointer - (p.here() + 4)));
+      };
+    };
+    Program(jump_through(pointers)).put(guest);
+    Program(jump_through(pointers + 8), at::inner_code).put(guest);
+    guest.write(pointers, at::inner_code, 8);
+    guest.write(pointers + 8, at::code, 8);
     const std::string end = end_of_kicked(guest);
     EXPECT_TRUE(end.starts_with("running")) << end;
   }

@@ -24,7 +24,7 @@ constexpr u64 page_mask = ~u64{0xfff};
 
 // What is remembered at most, so that a guest cannot make it grow.
 constexpr std::size_t most_linear_pages = 65536, most_links = 524'288, most_changed_pages = 4096;
-constexpr u16 most_missed = 0x8000;
+constexpr u16 most_missed = 0xffff;
 
 u8 vectors_allowed(const Cpu& cpu) {
   if (cpu.sse_fault || interpreter::simd_traps(cpu)) return 0;
