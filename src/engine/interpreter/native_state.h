@@ -12,15 +12,16 @@ namespace doppel::interpreter {
 // Where translated code for a linear address is: probed at branches to other pages and indirect ones.
 struct NativeJump {
   u64 rip;
-  u32 code;     // offset in the code cache
+  u64 code;     // host address
+  u64 page;     // of `rip`
   u32 context;  // NativeState::context when it was right; 0 matches nothing
 
-  static constexpr unsigned slot_bits = 17;
+  static constexpr unsigned slot_bits = 16;
   static constexpr u64 entries = u64{1} << slot_bits;  // of the table
   static constexpr u32 multiplier = 0x9e37'79b1;
   static u32 slot(u64 rip, u32 context) { return (static_cast<u32>(rip) ^ context) * multiplier >> (32 - slot_bits); }
 };
-static_assert(sizeof(NativeJump) == 16);  // translated code scales by it
+static_assert(sizeof(NativeJump) == 32);  // translated code scales by it
 
 // Where a CALL is returned to: by the stack pointer above its return address.
 struct NativeReturn {

@@ -19,7 +19,6 @@ class StubWriter : public Xbyak::CodeGenerator {
       : Xbyak::CodeGenerator(8192, cache.writable()),
         frame_(cpu),
         helpers_(helpers),
-        code_(cache.address(0)),
         avx_(__builtin_cpu_supports("avx")) {}
 
   Stubs write() {
@@ -128,34 +127,32 @@ class StubWriter : public Xbyak::CodeGenerator {
   // One for all branches: what the host predicts by is the way that led here, and the blocks are smaller. R14 is the target.
   void lookup(const Stubs& stubs) {
     mov(dword[rsp + frame_.at(native().departure)], r15d);
-    mov(ptr[rsp + frame_.at(native().target)], r14);
-    go_to_code(stubs, [this] { jmp(r15); });
+    go_to_code(stubs, [this](const Xbyak::Address& known) { jmp(known); }, [this] { jmp(r15); });
   }
 
-  // Writes `go` with R15 = the code at R14.
-  template <class Go>
-  void go_to_code(const Stubs& stubs, Go go) {
-    Xbyak::Label unknown;
+  // Writes `go_to_known` with the place of the host address of the code at R14, or `go` with that in R15.
+  template <class GoToKnown, class Go>
+  void go_to_code(const Stubs& stubs, GoToKnown go_to_known, Go go) {
+    const auto in_entry = [this](std::size_t member) { return ptr[r15 + static_cast<int>(member)]; };
+    Xbyak::Label unknown, other_context;
     mov(r15d, dword[rsp + frame_.at(native().context)]);
     xor_(r15d, r14d);
     imul(r15d, r15d, static_cast<int>(NativeJump::multiplier));
     shr(r15d, 32 - NativeJump::slot_bits);
-    shl(r15d, 4);
+    shl(r15d, 5);
     add(r15, ptr[rsp + frame_.at(native().jumps)]);
-    cmp(r14, ptr[r15 + static_cast<int>(offsetof(NativeJump, rip))]);
+    cmp(r14, in_entry(offsetof(NativeJump, rip)));
     jne(unknown);
     mov(r14d, dword[rsp + frame_.at(native().context)]);
-    cmp(r14d, dword[r15 + static_cast<int>(offsetof(NativeJump, context))]);
-    jne(unknown);
-    mov(r14, ptr[rsp + frame_.at(native().target)]);
-    and_(r14, -4096);
+    cmp(r14d, in_entry(offsetof(NativeJump, context)));
+    jne(other_context);
+    mov(r14, in_entry(offsetof(NativeJump, page)));
     mov(ptr[rsp + frame_.at(native().code_page)], r14);
-    mov(r15d, dword[r15 + static_cast<int>(offsetof(NativeJump, code))]);
-    mov(r14, code_);
-    add(r15, r14);
-    go();
+    go_to_known(qword[r15 + static_cast<int>(offsetof(NativeJump, code))]);
+    L(other_context);
+    mov(r14, in_entry(offsetof(NativeJump, rip)));
     L(unknown);
-    mov(r14, ptr[rsp + frame_.at(native().target)]);
+    mov(ptr[rsp + frame_.at(native().target)], r14);
     ask(reinterpret_cast<u64>(helpers_.lookup));
     go_or_depart(stubs, go);
   }
@@ -220,11 +217,12 @@ class StubWriter : public Xbyak::CodeGenerator {
     stubs.no_return = begin();
     mov(r14, ptr[rsp + frame_.at(native().target)]);
     L(unknown);
-    go_to_code(stubs, [this] {
+    const auto return_to = [this](const auto& code) {
       lea(rsp, ptr[rsp - 8]);
-      push(r15);
+      push(code);
       host_ret(8);
-    });
+    };
+    go_to_code(stubs, return_to, [&] { return_to(r15); });
   }
 
   void host_ret(int released = 0) { Xbyak::CodeGenerator::ret(released); }
@@ -295,7 +293,6 @@ class StubWriter : public Xbyak::CodeGenerator {
 
   const Frame frame_;
   const Helpers helpers_;
-  const u64 code_;  // host address
   const bool avx_;
 };
 

@@ -400,19 +400,30 @@ u32 TranslatorVcpu::after_lookup(const Departure& departure) {
 
 NativeJump& TranslatorVcpu::jump_at(u64 rip) { return jumps_[NativeJump::slot(rip, cpu_.native.context)]; }
 
+// Offset of the code at `rip`, which then runs, if the jump cache knows it; 0: it does not.
+u32 TranslatorVcpu::known_code(u64 rip) {
+  const NativeJump& known = jump_at(rip);
+  if (known.rip != rip || known.context != cpu_.native.context) return 0;
+  cpu_.native.code_page = known.page;
+  return static_cast<u32>(known.code - translations_.cache.address(0));
+}
+
+void TranslatorVcpu::remember_jump(u64 rip, u32 code) {
+  cpu_.native.code_page = rip & page_mask;
+  jump_at(rip) = {rip, translations_.cache.address(code), rip & page_mask, cpu_.native.context};
+}
+
 // Translated code at cpu_.rip: known to the jump cache, found or made; it is known afterwards.
 u32 TranslatorVcpu::go_on() {
   if (verifier_ || cpu_.attention.load() || code_changed_.load() || !translatable(cpu_) || !x86::is_canonical(cpu_.rip))
     return 0;
   if (cpu_.epoch_round() != epoch_round_) return 0;
-  NativeJump& known = jump_at(cpu_.rip);
-  if (known.rip != cpu_.rip || known.context != cpu_.native.context) {
-    const u32 native = native_at_rip();
-    if (!native) return 0;
-    known = {cpu_.rip, translations_.blocks[native].entry_found, cpu_.native.context};
-  }
-  cpu_.native.code_page = cpu_.rip & page_mask;
-  return known.code;
+  if (const u32 code = known_code(cpu_.rip)) return code;
+  const u32 native = native_at_rip();
+  if (!native) return 0;
+  const u32 code = translations_.blocks[native].entry_found;
+  remember_jump(cpu_.rip, code);
+  return code;
 }
 
 // Accesses that share a probe lie in two pages, and may again: from now on each has a probe of its own when the first one misses.
@@ -493,8 +504,7 @@ TranslatorVcpu::Found TranslatorVcpu::find_target(u64 target) {
   if (verifier_ || cpu_.attention.load() || code_changed_.load() || !x86::is_canonical(target)) return {};
   const Found found = find_code(target);
   if (found.code == 0) return jump_at(target) = {}, found;  // it may lead to a block that is no more
-  jump_at(target) = {target, found.code, cpu_.native.context};
-  cpu_.native.code_page = target & page_mask;
+  remember_jump(target, found.code);
   if (cpu_.long64) cpu_.tlbs.note_code(interpreter::current_table(cpu_), target, cpu_.native.code_mark);
   ++statistics_.lookups;
   return found;
@@ -582,13 +592,9 @@ u64 TranslatorVcpu::system(void* owner, u64, u32 id) {
     cpu.native.stop();
     return 0;
   }
-  const NativeJump& known = self.jump_at(to.rip);
-  if (known.rip != to.rip || known.context != cpu.native.context) {
-    const Found found = self.find_target(to.rip);
-    return found.code ? self.translations_.cache.address(found.code) : 0;
-  }
-  cpu.native.code_page = to.rip & page_mask;
-  return self.translations_.cache.address(known.code);
+  u32 code = self.known_code(to.rip);
+  if (code == 0) code = self.find_target(to.rip).code;
+  return code ? self.translations_.cache.address(code) : 0;
 }
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {

@@ -79,6 +79,8 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   void forget_places();
   void note_place(u64 physical);
   interpreter::NativeJump& jump_at(u64 rip);
+  u32 known_code(u64 rip);
+  void remember_jump(u64 rip, u32 code);
   void describe_translation(u32 native, u64 start);  // to those who want to know
   void collect_profile(Profile& profile) const;
   interpreter::Block* find(u64 limit);
