@@ -217,9 +217,10 @@ bool VirtioNet::deliver(unsigned index, const PacketHeader& header, std::span<co
     if (i == 0) chains_[0].write(0, start.data(), start.size());
     const u64 part = std::min<u64>(frame.size() - done, chains_[i].writable_bytes - skip);
     chains_[i].write(skip, frame.data() + done, part);
-    push(index, chains_[i], skip + part);
+    use(index, chains_[i], skip + part);
     done += part;
   }
+  publish(index);  // a driver that sees the first one expects them all
   delivered_[index] = true;
   return true;
 }

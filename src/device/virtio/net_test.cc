@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "device/testing/virtio_driver.h"
 
 namespace doppel {
@@ -138,6 +141,33 @@ TEST_F(NetTest, ReceivesIntoSeveralBuffers) {
   EXPECT_EQ(port.readies, 1);
   EXPECT_TRUE(arrive(200));
   EXPECT_EQ(driver.all_used(0), "2:64 3:64 4:84 ");
+}
+
+// A driver that runs beside the device finds a frame's buffers all at once.
+TEST_F(NetTest, SeveralBuffersAppearTogether) {
+  constexpr unsigned rounds = 300, buffers = 15, buffer_bytes = 64;
+  ASSERT_TRUE(driver.start(VirtioDriver::default_features | mergeable));
+  auto& ring_index = *reinterpret_cast<u16*>(machine.memory->ram() + VirtioDriver::ring(0, 2) + 2);
+  const std::atomic_ref<u16> used(ring_index);
+  std::atomic<u16> seen{0};
+  std::atomic<bool> done{false};
+  unsigned early = 0;
+  std::jthread other([&] {
+    while (!done) {
+      const u16 now = used.load(std::memory_order_acquire);
+      if (now == seen) continue;
+      early += static_cast<u16>(now - seen) != buffers;
+      seen = static_cast<u16>(seen + buffers);
+    }
+  });
+  for (unsigned round = 0; round < rounds; ++round) {
+    for (u16 i = 0; i < buffers; ++i) offer(i, 0x30000 + u64{buffer_bytes} * i, buffer_bytes);
+    ASSERT_TRUE(arrive(buffers * buffer_bytes - 12));
+    while (seen != static_cast<u16>((round + 1) * buffers)) std::this_thread::yield();
+  }
+  done = true;
+  other.join();
+  EXPECT_EQ(early, 0u);
 }
 
 TEST_F(NetTest, WithoutDriverFramesAreLost) {

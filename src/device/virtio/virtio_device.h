@@ -104,6 +104,8 @@ class VirtioDevice : public Device {
   template <class Handle>
   void consume_while(unsigned index, Handle handle);
   void push(unsigned queue, const Virtqueue::Chain& chain, u64 written) { queues_[queue].push(chain, written); }
+  void use(unsigned queue, const Virtqueue::Chain& chain, u64 written) { queues_[queue].use(chain, written); }
+  void publish(unsigned queue) { queues_[queue].publish(); }
   void interrupt_if_wanted(unsigned queue);
   void needs_reset(std::string_view reason);
   void config_changed();

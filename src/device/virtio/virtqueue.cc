@@ -192,7 +192,7 @@ void Virtqueue::note_written(const Chain& chain, u64 bytes) {
   }
 }
 
-void Virtqueue::push(const Chain& chain, u64 bytes) {
+void Virtqueue::use(const Chain& chain, u64 bytes) {
   CHECK(bytes <= chain.writable_bytes);
   note_written(chain, bytes);
   if (!enabled_ || broken_ != nullptr) return;
@@ -205,7 +205,10 @@ void Virtqueue::push(const Chain& chain, u64 bytes) {
   std::memcpy(device_.data() + offset, &used, sizeof used);
   dma_.written(address(Part::device) + offset, sizeof used);
   ++next_used_;
-  store_device(2, next_used_);  // releases the data and the entry
+}
+
+void Virtqueue::publish() {
+  if (enabled_ && broken_ == nullptr) store_device(2, next_used_);  // releases the data and the entries
 }
 
 // ---- notifications ----

@@ -70,7 +70,13 @@ class Virtqueue {
     --under_way_;
   }
   // Returns a chain to the driver, of which the device wrote the first `bytes` bytes.
-  void push(const Chain& chain, u64 bytes);
+  void push(const Chain& chain, u64 bytes) {
+    use(chain, bytes);
+    publish();
+  }
+  // The same in two steps, for chains that the driver must see at once: those that were used, from publish() on.
+  void use(const Chain& chain, u64 bytes);
+  void publish();
   // For a chain that the device wrote to and does not push: the writes are made known to whoever watches memory.
   void note_written(const Chain& chain, u64 bytes);
   unsigned under_way() const { return under_way_; }  // popped and not pushed
