@@ -16,15 +16,15 @@ constexpr unsigned bits_of = 8 * sizeof(T);
 // ---- destination ← f(first source, second source) ----
 
 // With flags, some of them undefined: host_flags.h. The guest has these where the host has.
-#define DOPPEL_THREE_OPERANDS(Name, text)                                     \
-  struct Name {                                                               \
-    static constexpr bool flags = true;                                       \
-    template <class T>                                                        \
-    [[gnu::always_inline]] static T compute(T a, T b, HostFlags& flags) {     \
-      T result;                                                               \
-      DOPPEL_ON_HOST(flags, text, [to] "=r"(result), [a] "r"(a), [b] "r"(b)); \
-      return result;                                                          \
-    }                                                                         \
+#define DOPPEL_THREE_OPERANDS(Name, text)                                      \
+  struct Name {                                                                \
+    static constexpr bool flags = true;                                        \
+    template <class T>                                                         \
+    [[gnu::always_inline]] static T compute(T a, T b, HostFlags& status) {     \
+      T result;                                                                \
+      DOPPEL_ON_HOST(status, text, [to] "=r"(result), [a] "r"(a), [b] "r"(b)); \
+      return result;                                                           \
+    }                                                                          \
   }
 DOPPEL_THREE_OPERANDS(Andn, "andn %[b], %[a], %[to]");
 DOPPEL_THREE_OPERANDS(Bextr, "bextr %[b], %[a], %[to]");
