@@ -60,7 +60,6 @@ class Terminal:
         os.write(self.ours, f'{command}; echo "test ""status $?"\n'.encode())
         self.wait_for(r'test ""status \$\?"\n', 60)
         start = time.monotonic()
-        text = ""
         match = self.wait_for(r"(?s)(.*?)test status (\d+)\n", seconds)
         text, status = match[1], int(match[2])
         self.wait_for(self._prompt, 60)

@@ -40,7 +40,8 @@ SystemCall enter_system(Cpu& cpu, u64 next, u64 flags);
 SystemCall leave_system(Cpu& cpu, bool to64);
 inline bool has_system_calls(const Cpu& cpu) { return (cpu.s.efer & x86::efer::sce) && cpu.long64; }
 
-u64 read_tsc(Cpu& cpu);  // guest TSC: 1 GHz (nanoseconds of Clock) + offset
+bool load_tsc(Cpu& cpu);  // RDTSC; false: #GP(0), and nothing happened
+u64 read_tsc(Cpu& cpu);   // guest TSC: 1 GHz (nanoseconds of Clock) + offset
 
 // I/O permission for `bytes` at `port` (CPL, IOPL, TSS bitmap); false: #GP(0) recorded (or a fault of the bitmap access).
 bool io_allowed(Cpu& cpu, u16 port, unsigned bytes);

@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "engine/interpreter/sse/vector.h"
-#include "engine/interpreter/system.h"
 #include "engine/interpreter/translate.h"
 #include "engine/translator/flag_state.h"
 #include "engine/translator/host_signals.h"
@@ -346,7 +345,7 @@ u32 TranslatorVcpu::after(const Departure& departure) {
     case DepartureKind::exit: return after_exit(departure);
     case DepartureKind::poll:
       cpu_.remaining += departure.charged;
-      cpu_.rip = cpu_.native.code_page + (block.physical & ~page_mask) + block.ops[departure.first].offset;
+      cpu_.rip = linear_of(block) + block.ops[departure.first].offset;
       break;
   }
   return 0;
@@ -354,7 +353,7 @@ u32 TranslatorVcpu::after(const Departure& departure) {
 
 // Some operations by the interpreter. False: they were left by a fault or for elsewhere; cpu_.rip and cpu_.leave say.
 bool TranslatorVcpu::run_operations(const Block& block, unsigned first, unsigned count) {
-  const u64 start = cpu_.native.code_page + (block.physical & ~page_mask);
+  const u64 start = linear_of(block);
   const Block* some = interpreter::some_operations(block, first, count, some_);
   cpu_.rip = start;
   execute(some);
@@ -556,45 +555,6 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
   if (from.page) self.translations_.rewrite(from.page, found.crossing ? no_page(self.cpu_) : self.page_of(target));
   ++self.statistics_.links;
   return code;
-}
-
-// RDTSC, SYSCALL or SYSRET; refused where anything more is to be seen to.
-u64 TranslatorVcpu::system(void* owner, u64, u32 id) {
-  auto& self = *static_cast<TranslatorVcpu*>(owner);
-  Cpu& cpu = self.cpu_;
-  const Departure& departure = self.translations_.departures[id];
-  if (cpu.attention.load() || !cpu.long64) return 0;
-  if (departure.mnemonic == ZYDIS_MNEMONIC_RDTSC) {
-    if ((cpu.s.cr4 & x86::cr4::tsd) && cpu.user) return 0;
-    const u64 now = interpreter::read_tsc(cpu);
-    cpu.gpr[x86::rax] = static_cast<u32>(now);
-    cpu.gpr[x86::rdx] = now >> 32;
-    return self.translations_.cache.address(departure.resume);
-  }
-  if (!interpreter::has_system_calls(cpu)) return 0;
-  const bool pushed = self.translations_.pushes_flags;
-  interpreter::SystemCall to;
-  if (departure.mnemonic == ZYDIS_MNEMONIC_SYSCALL) {
-    const Block& block = *self.translations_.blocks[departure.block].block;
-    const interpreter::Op& op = block.ops[departure.first];
-    const u64 next = cpu.native.code_page + (block.physical & ~page_mask) + op.offset + op.length;
-    const u64 status = FlagImage::rflags(cpu.saved_flags, pushed) & x86::rflags::status;
-    to = interpreter::enter_system(cpu, next, status | cpu.other_flags);
-  } else {
-    if (cpu.user || !x86::is_canonical(cpu.gpr[x86::rcx])) return 0;
-    to = interpreter::leave_system(cpu, true);
-  }
-  cpu.saved_flags = FlagImage::of(to.flags & x86::rflags::status, pushed);
-  cpu.native.target = to.rip;
-  cpu.native.departure = id + 1;
-  cpu.native.go();
-  if (cpu.attention.load(std::memory_order_seq_cst)) {
-    cpu.native.stop();
-    return 0;
-  }
-  u32 code = self.known_code(to.rip);
-  if (code == 0) code = self.find_target(to.rip).code;
-  return code ? self.translations_.cache.address(code) : 0;
 }
 
 u32 TranslatorVcpu::after_exit(const Departure& departure) {

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <unordered_set>
 
+#include "base/bits.h"
 #include "engine/interpreter/interpreter_vcpu.h"
 #include "engine/translator/block_translator.h"
 #include "engine/translator/perf_map.h"
@@ -78,6 +79,10 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   void forget_jumps();
   void forget_places();
   void note_place(u64 physical);
+  // Of a block in the page whose translated code runs.
+  u64 linear_of(const interpreter::Block& block) const {
+    return cpu_.native.code_page + (block.physical & low_bits(page_shift));
+  }
   interpreter::NativeJump& jump_at(u64 rip);
   u32 known_code(u64 rip);
   void remember_jump(u64 rip, u32 code);

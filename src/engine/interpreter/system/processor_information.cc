@@ -24,11 +24,8 @@ bool execute_cpuid(Cpu& cpu, const Op*) {
 
 template <bool with_processor>
 void execute_rdtsc(Cpu& cpu, const Op* op) {
-  if ((cpu.s.cr4 & cr4::tsd) && cpu.cpl() != 0) [[unlikely]]
+  if (!load_tsc(cpu)) [[unlikely]]
     return raise(cpu, op, general_protection, 0);
-  const u64 now = read_tsc(cpu);
-  cpu.gpr[rax] = static_cast<u32>(now);
-  cpu.gpr[rdx] = now >> 32;
   if constexpr (with_processor) cpu.gpr[rcx] = cpu.s.tsc_aux;
   return next(cpu, op);
 }
@@ -56,6 +53,14 @@ bool xsetbv(Cpu& cpu, const Op*) {
 }
 
 }  // namespace
+
+bool load_tsc(Cpu& cpu) {
+  if ((cpu.s.cr4 & cr4::tsd) && cpu.cpl() != 0) return false;
+  const u64 now = read_tsc(cpu);
+  cpu.gpr[rax] = static_cast<u32>(now);
+  cpu.gpr[rdx] = now >> 32;
+  return true;
+}
 
 Binding bind_information(const Instruction& instruction, Op&) {
   switch (instruction.mnemonic) {
