@@ -24,8 +24,9 @@ Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& h
           .charged = false,
           .counted = false,
           .pushes_flags = true,
-          .blocks = {{}},
-          .departures = {{}},
+          .blocks = std::deque<NativeBlock>(1),
+          .departures = std::deque<Departure>(1),
+          .links = std::deque<Link>(1),
           .refills = {},
           .traps = {},
           .entered = {}};
@@ -42,6 +43,8 @@ void Translations::drop() {
   cold = cold_begin;
   blocks.resize(1);
   departures.resize(1);
+  links.resize(1);
+  linked = 0;
   refills.clear();
   traps.clear();
 }
@@ -309,7 +312,7 @@ unsigned BlockWriter::outline(unsigned at) {
   ensure_saved();
   Cold& cold = add_site(at, count);
   cold.departure.outlined = true;
-  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  cold.departure.mnemonic = static_cast<u16>(steps_[at].in.mnemonic);
   cold.jumps.push_back(jump_if(0));
   flags_ = {.saved = true};
   rejoin(cold);
@@ -480,7 +483,7 @@ unsigned BlockWriter::set_access_check(unsigned at) {
   ensure_saved();
   flags_ = {.saved = true};
   Cold& cold = add_site(at, 1);
-  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  cold.departure.mnemonic = static_cast<u16>(steps_[at].in.mnemonic);
   mov(reg::r15, qword[reg::rsp + frame_.at(native().access_tables[set])]);
   test(reg::r15, reg::r15);
   cold.jumps.push_back(jump_if(0x84));
@@ -497,7 +500,7 @@ unsigned BlockWriter::spin(unsigned at) {
   ensure_saved();
   flags_ = {.saved = true};
   Cold& cold = add_site(at, 1);
-  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  cold.departure.mnemonic = static_cast<u16>(steps_[at].in.mnemonic);
   sub(dword[reg::rsp + frame_.at(native().until_yield)], 1);
   cold.jumps.push_back(jump_if(0x82));
   pause();
@@ -512,7 +515,7 @@ unsigned BlockWriter::system(unsigned at) {
   flags_ = {.saved = true};
   Cold& cold = add_site(at, 1);
   cold.departure.outlined = true;
-  cold.departure.mnemonic = steps_[at].in.mnemonic;
+  cold.departure.mnemonic = static_cast<u16>(steps_[at].in.mnemonic);
   cold.system = true;
   cold.jumps.push_back(jump_if(0));
   if (steps_[at].kind == StepKind::rdtsc)

@@ -26,21 +26,25 @@ struct Translations {
   Stubs stubs;
   u64 hot, cold;  // where the next block goes, and what it seldom needs: apart, so that what runs lies close together
   u64 cold_begin;
-  bool charged;                       // blocks pay for their instructions from Cpu::remaining, or nobody wants to know
-  bool counted;                       // blocks are only entered when the budget has room for all of their instructions
-  bool pushes_flags;                  // status flags are saved by PUSHFQ, not by LAHF and SETO
-  std::vector<NativeBlock> blocks;    // [0] is none
-  std::vector<Departure> departures;  // [0] is none
-  std::vector<Refill> refills;
+  bool charged;       // blocks pay for their instructions from Cpu::remaining, or nobody wants to know
+  bool counted;       // blocks are only entered when the budget has room for all of their instructions
+  bool pushes_flags;  // status flags are saved by PUSHFQ, not by LAHF and SETO
+  // Kept in pieces, so that they take no more memory than they hold, and stay where they are. [0] of the first three is none.
+  std::deque<NativeBlock> blocks;
+  std::deque<Departure> departures;
+  std::deque<Link> links;
+  std::deque<Refill> refills;
   std::unordered_map<u32, u32> traps;  // host instruction that may fault → where the guest's state is put right
   bool profiled = false;               // blocks count in `entered` how often they are entered
   std::deque<u64> entered;             // by NativeBlock
+  u64 linked = 0;                      // how many times a link was led to another target
 
   // Of the host: code, and what is known of it.
   u64 bytes() const {
-    constexpr u64 bytes_of_trap = 48;
+    constexpr u64 bytes_of_trap = 48, bytes_of_linked = 96;
     return hot + (cold - cold_begin) + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
-           refills.size() * sizeof(Refill) + traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
+           links.size() * sizeof(Link) + linked * bytes_of_linked + refills.size() * sizeof(Refill) +
+           traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
   }
   // The 32 bits at `offset` of the code: a displacement or a constant.
   u32 written(u32 offset) const {

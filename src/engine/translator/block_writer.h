@@ -28,7 +28,7 @@ struct Cold {
   enum class Way : u8 { depart, to_page, look_up };
   Way way = Way::depart;  // to_page: goes to a target in another page; look_up: when its link does not hold
   i64 target = 0;
-  u32 link = 0;  // look_up: the departure
+  u32 link = 0;  // look_up: the departure that has the Link
   Departure departure;
   bool system = false;  // Stubs::system is tried first
   bool rejoins = false;
@@ -154,6 +154,7 @@ class BlockWriter : CodeWriter {
   void emit_cold(const Cold& cold);
   void emit_refills(const Cold& cold);
   u32 add_departure(const Departure& departure);
+  Link& add_link(u32 departure);
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);

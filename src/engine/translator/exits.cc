@@ -80,6 +80,12 @@ u32 BlockWriter::add_departure(const Departure& departure) {
   return static_cast<u32>(to_.departures.size() - 1);
 }
 
+// For the departure: the 32-bit constant that was written last is its guard.
+Link& BlockWriter::add_link(u32 departure) {
+  to_.departures[departure].link = static_cast<u32>(to_.links.size());
+  return to_.links.emplace_back(Link{.guard = static_cast<u32>(getSize() - 4)});
+}
+
 // By way of the stub, which comes back to R14.
 void BlockWriter::load(Unit unit) {
   const auto at = static_cast<u32>(getSize());
@@ -122,10 +128,10 @@ void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
   mov(reg::r15, reg::r14);
   sub(reg::r15, qword[reg::rsp + frame_.at(native().code_page)]);
   cmp(reg::r15, 0x7fff'ffff);
-  to_.departures[id].guess = static_cast<u32>(getSize() - 4);
+  const auto guess = static_cast<u32>(getSize() - 4);
   const u32 another = jump_if(0x85);
   cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
-  to_.departures[id].guard = static_cast<u32>(getSize() - 4);
+  add_link(id).guess = guess;
   const u32 elsewhere = jump_if(0x85);
   add(qword[reg::rsp + frame_.at(native().code_page)], 0x7fff'f000);
   to_.departures[id].patch = jump_if(0);
@@ -148,7 +154,7 @@ void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
   cold.target = target;
   cold.link = id;
   cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
-  to_.departures[id].guard = static_cast<u32>(getSize() - 4);
+  add_link(id);
   cold.jumps.push_back(jump_if(0x85));
   cold.rejoin = static_cast<u32>(getSize());
   add(word_at(reg::rsp + frame_.at(native().code_page)), static_cast<i32>(target & -page_bytes));
@@ -167,7 +173,7 @@ void BlockWriter::link_by_page(const Cold& cold) {
   mov(reg::r15, in_table(offsetof(interpreter::TlbEntries, host)));
   shr(reg::r15, page_shift);
   cmp(reg::r15d, no_page(cpu_));
-  to_.departures[cold.link].page = static_cast<u32>(getSize() - 4);
+  to_.links[to_.departures[cold.link].link].page = static_cast<u32>(getSize() - 4);
   const u32 another = jump_if(0x85);
   sub(dword[reg::rsp + frame_.at(native().until_relink)], 1);
   patch_to(jump_if(0x83), cold.rejoin);

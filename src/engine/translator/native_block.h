@@ -37,29 +37,34 @@ constexpr u64 found_codes = u64{1} << found_code_bits;
 
 constexpr u16 no_operation = 0xffff;
 
+// There are several for each block: they are kept small.
 struct Departure {
   DepartureKind kind;
-  bool outlined = false;     // site: not a TLB miss, but what the interpreter is always asked to do
-  bool saved_entry = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
-  x86::Mnemonic mnemonic = ZYDIS_MNEMONIC_INVALID;  // site: of what is left to the interpreter, always or now and then
-  u16 first = 0, count = 0;                         // operations of the block
-  i16 charged = 0;   // of the instructions from `first` on, how many were charged already
-  i16 released = 0;  // lookup: what RSP has moved up; undone if the branch is refused
-  u32 block = 0;     // index of the NativeBlock
+  bool outlined : 1 = false;     // site: not a TLB miss, but what the interpreter is always asked to do
+  bool saved_entry : 1 = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
+  bool narrowed : 1 = false;     // site: of a group of accesses, that can get a probe for each
+  bool flags_after : 1 = false;  // site: at `rejoin` the flags are in EFLAGS
+  u16 mnemonic = 0;  // site: of what is left to the interpreter, always or now and then; 0: none (x86::Mnemonic)
+  u16 first = 0, count = 0;  // operations of the block
+  i16 charged = 0;           // of the instructions from `first` on, how many were charged already
+  i16 released = 0;          // lookup: what RSP has moved up; undone if the branch is refused
+  u32 block = 0;             // index of the NativeBlock
   u32 resume = 0;
+  u32 rejoin = 0;  // site: where the block goes on with all as the group leaves it
   i32 target = 0;  // exit and link: offset from the block's page
   u32 patch = 0;   // exit, link and site: offset of the jump's 32-bit displacement
-  u32 guard = 0;   // link: offset of the 32-bit context in which the jump is right; 0: a lookup that cannot be linked
-  // link of an indirect branch: offset of the 32-bit distance from the page to the target at which the link is right; 0: a direct one.
-  // How far that is in whole pages is also written, `guessed_pages` ahead of `patch`.
+  u32 link = 0;    // lookup: index of its Link; 0: it cannot be linked
+};
+static_assert(ZYDIS_MNEMONIC_MAX_VALUE <= 0xffff && ZYDIS_MNEMONIC_INVALID == 0);
+
+// A branch that goes to its target by itself where that is known to be right: the places in its code that say when.
+struct Link {
+  u32 guard = 0;  // offset of the 32-bit context in which the jump is right
+  // Of an indirect branch: offset of the 32-bit distance from the page to the target at which it is right; 0: a direct one. How far that
+  // is in whole pages is also written, `guessed_pages` ahead of Departure::patch.
   u32 guess = 0;
-  u16 missed = 0;  // times that it was not right, of those that were asked about
-  // link: offset of the 32-bit page (its host address without the bits above) that the target must be in elsewhere; 0: not asked
-  u32 page = 0;
-  // site: of a group of accesses, that can get a probe for each
-  bool narrowed = false;
-  bool flags_after = false;  // at `rejoin` the flags are in EFLAGS
-  u32 rejoin = 0;            // where the block goes on with all as the group leaves it
+  u32 page = 0;  // offset of the 32-bit page (its host address without the bits above) that the target must be in elsewhere; 0: not asked
+  u16 missed = 0;  // times that the guess was not right, of those that were asked about
 };
 
 constexpr u32 guessed_pages = 5;

@@ -24,7 +24,7 @@ unsigned BlockWriter::repeat_string(unsigned at) {
   flags_ = {.saved = true};
   const std::size_t cold = colds_.size();
   add_site(at, 1);
-  colds_[cold].departure.mnemonic = step.in.mnemonic;
+  colds_[cold].departure.mnemonic = static_cast<u16>(step.in.mnemonic);
   constexpr u8 direction_flag = static_cast<u8>(rflags::df >> 8);
   test(byte[reg::rsp + frame_.at(cpu_.other_flags) + 1], direction_flag);
   colds_[cold].jumps.push_back(jump_if(0x85));
@@ -77,7 +77,7 @@ unsigned BlockWriter::bit_string(unsigned at) {
   flags_ = {.saved = true};
   const std::size_t cold = colds_.size();
   add_site(at, 1);
-  colds_[cold].departure.mnemonic = step.in.mnemonic;
+  colds_[cold].departure.mnemonic = static_cast<u16>(step.in.mnemonic);
   const Access access = *access_of(step, page_offset_);
   address(access.place, access.displacement);
   load_offset();

@@ -22,7 +22,7 @@ namespace {
 constexpr u64 page_mask = ~u64{0xfff};
 
 // What is remembered at most, so that a guest cannot make it grow.
-constexpr std::size_t most_linear_pages = 65536, most_links = 524'288, most_changed_pages = 4096;
+constexpr std::size_t most_linear_pages = 65536, most_linked = 524'288, most_changed_pages = 4096;
 constexpr u16 most_missed = 0xffff;
 
 u8 vectors_allowed(const Cpu& cpu) {
@@ -154,7 +154,7 @@ void TranslatorVcpu::drop_changed_pages() {
       retire_block(cpu_, translations_, index);
       const auto links = links_to_.extract(translations_.blocks[index].entry_found);
       if (!links) continue;
-      for (const u32 link : links.mapped()) unlink(link);
+      for (const u32 link : links.mapped()) unlink(translations_.links[link]);
     }
   }
 }
@@ -166,10 +166,9 @@ bool TranslatorVcpu::is_current(const Block& block) const {
 }
 
 // The guards hold nowhere.
-void TranslatorVcpu::unlink(u32 departure) {
-  const Departure& from = translations_.departures[departure];
-  translations_.rewrite(from.guard, interpreter::NativeState::no_context);
-  if (from.page) translations_.rewrite(from.page, no_page(cpu_));
+void TranslatorVcpu::unlink(const Link& link) {
+  translations_.rewrite(link.guard, interpreter::NativeState::no_context);
+  if (link.page) translations_.rewrite(link.page, no_page(cpu_));
 }
 
 void TranslatorVcpu::drop_all() {
@@ -200,7 +199,6 @@ void TranslatorVcpu::forget_translations() {
   several_.clear();
   blocks_of_page_.clear();
   links_to_.clear();
-  links_ = 0;
   forget_places();
   std::fill_n(found_code_.get(), found_codes, FoundCode{});
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
@@ -217,8 +215,7 @@ void TranslatorVcpu::forget_places() {
   epoch_round_ = cpu_.epoch_round();
   std::fill_n(jumps_.get(), NativeJump::entries, NativeJump{});
   cpu_.native.forget_returns();
-  for (u32 i = 0; i < translations_.departures.size(); ++i)
-    if (translations_.departures[i].guard) unlink(i);
+  for (auto link = translations_.links.begin() + 1; link != translations_.links.end(); ++link) unlink(*link);
 }
 
 void TranslatorVcpu::describe_translation(u32 native, u64 start) {
@@ -364,7 +361,7 @@ u32 TranslatorVcpu::after_site(const Departure& departure) {
   const NativeBlock& native = translations_.blocks[departure.block];
   const Block& block = *native.block;
   const u64 context = cpu_.code_context;
-  if (departure.mnemonic != ZYDIS_MNEMONIC_INVALID)
+  if (departure.mnemonic)
     ++statistics_.outlined[departure.mnemonic];
   else
     ++statistics_.tlb_misses;
@@ -530,29 +527,30 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
   if (found.code == 0) return 0;
   const u64 code = self.translations_.cache.address(found.code);
   if (self.cpu_.native.context != context) return code;
-  Departure& from = self.translations_.departures[departure];
+  const Departure& from = self.translations_.departures[departure];
+  Link& link = self.translations_.links[from.link];
   const auto distance = static_cast<i64>(target - page);
-  if (from.guess) {
+  if (link.guess) {
     // One that has several is not followed from one to the next at each turn.
-    if (from.missed < most_missed) ++from.missed;
-    if ((from.missed & (from.missed - 1)) || distance != static_cast<i32>(distance)) return code;
+    if (link.missed < most_missed) ++link.missed;
+    if ((link.missed & (link.missed - 1)) || distance != static_cast<i32>(distance)) return code;
   }
   const interpreter::Block& block = *self.translations_.blocks[from.block].block;
   // A branch that goes on to higher addresses is not interrupted on its way: it may not come round to lower ones.
-  const bool comes_round = !from.guess && from.target >= 0 && target < page;
+  const bool comes_round = !link.guess && from.target >= 0 && target < page;
   if (comes_round || !block.valid() || self.several_.contains(block.physical / page_size)) return code;
   const u32 displacement = found.code - (from.patch + 4);
   if (self.translations_.written(from.patch) != displacement) {
-    if (++self.links_ > most_links) return code;
+    if (++self.translations_.linked > most_linked) return code;
     self.translations_.rewrite(from.patch, displacement);
-    self.links_to_[found.code].push_back(departure);
+    self.links_to_[found.code].push_back(from.link);
   }
-  self.translations_.rewrite(from.guard, context);
-  if (from.guess) {
-    self.translations_.rewrite(from.guess, static_cast<u32>(distance));
+  self.translations_.rewrite(link.guard, context);
+  if (link.guess) {
+    self.translations_.rewrite(link.guess, static_cast<u32>(distance));
     self.translations_.rewrite(from.patch - guessed_pages, static_cast<u32>(distance & ~i64{0xfff}));
   }
-  if (from.page) self.translations_.rewrite(from.page, found.crossing ? no_page(self.cpu_) : self.page_of(target));
+  if (link.page) self.translations_.rewrite(link.page, found.crossing ? no_page(self.cpu_) : self.page_of(target));
   ++self.statistics_.links;
   return code;
 }

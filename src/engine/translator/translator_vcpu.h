@@ -93,7 +93,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   void drop_changed_pages();
   bool is_current(const interpreter::Block& block) const;
   void drop_all();
-  void unlink(u32 departure);
+  void unlink(const Link& link);
 
   Translations translations_;
   interpreter::ScratchBlock some_;
@@ -124,8 +124,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   std::mutex changed_mutex_;
   std::vector<u64> changed_pages_;                            // guarded by changed_mutex_; beyond a bound, any may have
   std::unordered_map<u64, std::vector<u32>> blocks_of_page_;  // by its number
-  std::unordered_map<u32, std::vector<u32>> links_to_;        // Departures, by the offset of where they go
-  std::size_t links_ = 0;                                     // in links_to_
+  std::unordered_map<u32, std::vector<u32>> links_to_;        // Links, by the offset of where they go
   const u32 warm_up_;
   bool x87_wanted_ = false;   // a block that needs the unit may run soon
   bool interpreted_ = false;  // this run() has a budget that translated code does not keep
