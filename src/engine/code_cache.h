@@ -11,8 +11,8 @@ namespace doppel {
 
 class CodeCache {
  public:
-  // Maps `bytes` (whole pages).
-  static Result<CodeCache> create(u64 bytes);
+  // Maps `bytes` (whole pages), and behind them, where the code reaches it relative to itself, memory for data that it reads and writes.
+  static Result<CodeCache> create(u64 bytes, u64 data_bytes = 0);
   CodeCache(CodeCache&& other) noexcept;
   CodeCache& operator=(CodeCache&&) = delete;
   ~CodeCache();
@@ -22,6 +22,9 @@ class CodeCache {
 
   u8* writable() const { return writable_; }
   u64 bytes() const { return bytes_; }
+  // Zeroes at first; as an offset of the code: bytes().
+  u8* data() const { return executable_ + bytes_; }
+  u64 data_bytes() const { return data_bytes_; }
   u64 address(u64 offset) const { return reinterpret_cast<u64>(executable_) + offset; }
   // Whether a host instruction pointer is within; `offset` is where.
   bool holds(u64 host, u64& offset) const {
@@ -30,11 +33,12 @@ class CodeCache {
   }
 
  private:
-  CodeCache(u8* writable, u8* executable, u64 bytes);
+  CodeCache(u8* writable, u8* executable, u64 bytes, u64 data_bytes);
 
   u8* writable_;
   u8* executable_;
   u64 bytes_;
+  u64 data_bytes_;
   std::vector<bool> huge_;  // pages that were asked for
 };
 

@@ -44,6 +44,11 @@ class Program : public Xbyak::CodeGenerator {
     db(0x0f);
     branch(0x8b, target);
   }
+  // Of RAX.
+  void reload_page_tables() {
+    db(0x0f), db(0x20), db(0xd8);  // MOV RAX, CR3
+    db(0x0f), db(0x22), db(0xd8);  // MOV CR3, RAX
+  }
 
  private:
   void branch(int opcode, u64 target) {

@@ -63,8 +63,7 @@ struct NativeState {
   i32 x87_offset = -1;  // of that instruction in x87_page; -1: none
   u64 x87_page = 0;     // linear address
 
-  u64 code_mark = 1;     // of the epoch, in TlbEntries::code_tag
-  u32 until_relink = 0;  // how many more branches go by their page, until one is linked in the context
+  u64 code_mark = 1;                           // of the epoch, in TlbEntries::code_tag
   std::array<TlbEntries*, 2> access_tables{};  // the TLB's behind CLAC and STAC, where they do nothing else; or none
 
   u64 resume = 0;                   // host address to enter at

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/bits.h"
 #include "engine/code_cache.h"
 #include "engine/translator/flag_state.h"
 #include "engine/translator/frame.h"
@@ -43,7 +44,7 @@ struct Translations {
   u64 bytes() const {
     constexpr u64 bytes_of_trap = 48, bytes_of_linked = 96;
     return hot + (cold - cold_begin) + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
-           links.size() * sizeof(Link) + linked * bytes_of_linked + refills.size() * sizeof(Refill) +
+           links.size() * (sizeof(Link) + sizeof(u32)) + linked * bytes_of_linked + refills.size() * sizeof(Refill) +
            traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
   }
   // The 32 bits at `offset` of the code: a displacement or a constant.
@@ -52,11 +53,16 @@ struct Translations {
     std::memcpy(&value, cache.writable() + offset, sizeof(value));
     return value;
   }
+  // In which context the link's jump is right. Data, so that translated code itself can tell that it is.
+  u32& guard(u32 link) const { return reinterpret_cast<u32*>(cache.data())[link]; }
+  u64 guard_offset(u32 link) const { return cache.bytes() + u64{link} * sizeof(u32); }
   void rewrite(u32 offset, u32 value) { std::memcpy(cache.writable() + offset, &value, sizeof(value)); }
   bool room() const;  // for one translation
   void drop();        // all but the stubs
 };
 
+// Of data for `bytes` of code: for the guards, each of which comes with more than 32 bytes of code.
+constexpr u64 data_bytes(u64 bytes) { return align_up(bytes / 8, page_size); }
 constexpr u64 largest_hot = u64{24} << 10, largest_cold = u64{40} << 10;  // bytes, of one block
 
 // No translations yet, in `cache`.

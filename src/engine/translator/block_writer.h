@@ -154,7 +154,7 @@ class BlockWriter : CodeWriter {
   void emit_cold(const Cold& cold);
   void emit_refills(const Cold& cold);
   u32 add_departure(const Departure& departure);
-  Link& add_link(u32 departure);
+  Link& compare_guard(u32 departure);
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);
   void lookup(unsigned first, i16 released = 0, u32 stub = 0);

@@ -80,10 +80,15 @@ u32 BlockWriter::add_departure(const Departure& departure) {
   return static_cast<u32>(to_.departures.size() - 1);
 }
 
-// For the departure: the 32-bit constant that was written last is its guard.
-Link& BlockWriter::add_link(u32 departure) {
-  to_.departures[departure].link = static_cast<u32>(to_.links.size());
-  return to_.links.emplace_back(Link{.guard = static_cast<u32>(getSize() - 4)});
+// The departure gets a link, and whether it holds in the context is compared.
+Link& BlockWriter::compare_guard(u32 departure) {
+  const auto link = static_cast<u32>(to_.links.size());
+  to_.departures[departure].link = link;
+  to_.guard(link) = NativeState::no_context;
+  mov(reg::r15d, dword[reg::rsp + frame_.at(native().context)]);
+  cmp(reg::r15d, dword[reg::rip + 0]);
+  patch_to(static_cast<u32>(getSize() - 4), to_.guard_offset(link));
+  return to_.links.emplace_back();
 }
 
 // By way of the stub, which comes back to R14.
@@ -130,8 +135,7 @@ void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
   cmp(reg::r15, 0x7fff'ffff);
   const auto guess = static_cast<u32>(getSize() - 4);
   const u32 another = jump_if(0x85);
-  cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
-  add_link(id).guess = guess;
+  compare_guard(id).guess = guess;
   const u32 elsewhere = jump_if(0x85);
   add(qword[reg::rsp + frame_.at(native().code_page)], 0x7fff'f000);
   to_.departures[id].patch = jump_if(0);
@@ -153,15 +157,14 @@ void BlockWriter::to_page(i64 target, unsigned first, i16 released) {
   cold.way = Cold::Way::look_up;
   cold.target = target;
   cold.link = id;
-  cmp(dword[reg::rsp + frame_.at(native().context)], NativeState::no_context);
-  add_link(id);
+  compare_guard(id);
   cold.jumps.push_back(jump_if(0x85));
   cold.rejoin = static_cast<u32>(getSize());
   add(word_at(reg::rsp + frame_.at(native().code_page)), static_cast<i32>(target & -page_bytes));
   to_.departures[id].patch = jump_if(0);
 }
 
-// In other contexts a link holds, too, where its target is in the same page of RAM as when it was made, and code was entered there.
+// A link comes to hold in another context where its target is in the same page of RAM as when it was made, and code was entered there.
 // Only of 64-bit code, where branches that go up do not come round the end of the linear addresses (TranslatorVcpu::link).
 void BlockWriter::link_by_page(const Cold& cold) {
   mov(reg::r14, qword[reg::rsp + frame_.at(native().code_page)]);
@@ -173,11 +176,13 @@ void BlockWriter::link_by_page(const Cold& cold) {
   mov(reg::r15, in_table(offsetof(interpreter::TlbEntries, host)));
   shr(reg::r15, page_shift);
   cmp(reg::r15d, no_page(cpu_));
-  to_.links[to_.departures[cold.link].link].page = static_cast<u32>(getSize() - 4);
+  const u32 link = to_.departures[cold.link].link;
+  to_.links[link].page = static_cast<u32>(getSize() - 4);
   const u32 another = jump_if(0x85);
-  sub(dword[reg::rsp + frame_.at(native().until_relink)], 1);
-  patch_to(jump_if(0x83), cold.rejoin);
-  mov(dword[reg::rsp + frame_.at(native().until_link)], 0);
+  mov(reg::r15d, dword[reg::rsp + frame_.at(native().context)]);
+  mov(dword[reg::rip + 0], reg::r15d);
+  patch_to(static_cast<u32>(getSize() - 4), to_.guard_offset(link));
+  jump_to(cold.rejoin);
   for (const u32 jump : {unknown, another}) patch_to(jump, getSize());
 }
 

@@ -94,29 +94,33 @@ TEST(Links, FollowThePageTables) {
 
 TEST(Links, TellThePlacesOfAPageApart) {
   static constexpr u64 one = 0x10'0000, other = 0x10'1000, caller = 0x10'2000, second = first_page + 8 * page;
-  for (const bool by_turns : {false, true})
-    expect_alike_halt("one page at two addresses", [&](SmallGuest& guest) {
-      put_target(guest, one, 1);
-      put_target(guest, other, 1000);
-      put_caller(guest, first_page, caller, one);
-      guest.write(page_entry(second), caller | 3, 8);
-      guest.write(page_entry(second + page), other | 3, 8);
-      put_rounds(
-          guest,
-          [&](Program& p) {
-            p.call_absolute(first_page);
-            if (by_turns) p.call_absolute(second);
-          },
-          [&](Program& p) {
-            if (by_turns) return;
-            Xbyak::Label again;
-            p.mov(p.r13d, often);
-            p.L(again);
-            p.call_absolute(second);
-            p.dec(p.r13d);
-            p.jnz(again);
-          });
-    });
+  enum class Turns : u8 { always, never, later };
+  for (const Turns turns : {Turns::always, Turns::never, Turns::later})
+    for (const bool new_contexts : {false, true})
+      expect_alike_halt("one page at two addresses", [&](SmallGuest& guest) {
+        put_target(guest, one, 1);
+        put_target(guest, other, 1000);
+        put_caller(guest, first_page, caller, one);
+        guest.write(page_entry(second), caller | 3, 8);
+        guest.write(page_entry(second + page), other | 3, 8);
+        put_rounds(
+            guest,
+            [&](Program& p) {
+              p.call_absolute(first_page);
+              if (turns == Turns::always) p.call_absolute(second);
+            },
+            [&](Program& p) {
+              if (new_contexts) p.reload_page_tables();
+              if (turns == Turns::always) return;
+              Xbyak::Label again;
+              p.mov(p.r13d, often);
+              p.L(again);
+              if (turns == Turns::later) p.call_absolute(first_page);
+              p.call_absolute(second);
+              p.dec(p.r13d);
+              p.jnz(again);
+            });
+      });
 }
 
 TEST(Links, EndWithTheCodeThatTheyLeadTo) {
@@ -219,8 +223,7 @@ TEST(Links, HoldInOtherContexts) {
       p.call_absolute(first_page);
       p.dec(p.r14d);
       p.jnz(again);
-      p.db(0x0f), p.db(0x20), p.db(0xd8);  // MOV RAX, CR3
-      p.db(0x0f), p.db(0x22), p.db(0xd8);  // MOV CR3, RAX
+      p.reload_page_tables();
       p.dec(p.r15d);
       p.jnz(round);
       p.hlt();

@@ -57,9 +57,9 @@ struct Departure {
 };
 static_assert(ZYDIS_MNEMONIC_MAX_VALUE <= 0xffff && ZYDIS_MNEMONIC_INVALID == 0);
 
-// A branch that goes to its target by itself where that is known to be right: the places in its code that say when.
+// A branch that goes to its target by itself where that is known to be right: in the context that Translations::guard names, and, where
+// a place in its code says so, for one target only, or also in another context.
 struct Link {
-  u32 guard = 0;  // offset of the 32-bit context in which the jump is right
   // Of an indirect branch: offset of the 32-bit distance from the page to the target at which it is right; 0: a direct one. How far that
   // is in whole pages is also written, `guessed_pages` ahead of Departure::patch.
   u32 guess = 0;

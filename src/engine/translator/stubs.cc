@@ -159,11 +159,10 @@ class StubWriter : public Xbyak::CodeGenerator {
 
   // Links are made one time in many, so that code which runs in several contexts by turns is not linked at each of them.
   void link(const Stubs& stubs) {
-    constexpr u32 period = 64, relink_period = 2048;
+    constexpr u32 period = 64;
     sub(dword[rsp + frame_.at(native().until_link)], 1);
     jnc(static_cast<const void*>(getCode() + stubs.lookup));
     mov(dword[rsp + frame_.at(native().until_link)], period - 1);
-    mov(dword[rsp + frame_.at(native().until_relink)], relink_period - 1);
     ask_the_way(stubs, reinterpret_cast<u64>(helpers_.link));
   }
 

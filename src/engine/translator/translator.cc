@@ -25,7 +25,7 @@ class TranslatorEngine final : public Engine {
     TRY(interpreter::VectorStubs::check_host());
     const u64 vcpus = std::max(1u, wiring.count);
     const u64 code = std::max(least_code, align_down(options_.translation_cache_bytes / vcpus, page_size));
-    auto cache = TRY(CodeCache::create(code));
+    auto cache = TRY(CodeCache::create(code, data_bytes(code)));
     return std::make_unique<TranslatorVcpu>(
         wiring, decoder_,
         VcpuSettings{.block_cache_bytes = std::max(least_blocks, options_.block_cache_bytes / vcpus),

@@ -154,7 +154,7 @@ void TranslatorVcpu::drop_changed_pages() {
       retire_block(cpu_, translations_, index);
       const auto links = links_to_.extract(translations_.blocks[index].entry_found);
       if (!links) continue;
-      for (const u32 link : links.mapped()) unlink(translations_.links[link]);
+      for (const u32 link : links.mapped()) unlink(link);
     }
   }
 }
@@ -166,9 +166,9 @@ bool TranslatorVcpu::is_current(const Block& block) const {
 }
 
 // The guards hold nowhere.
-void TranslatorVcpu::unlink(const Link& link) {
-  translations_.rewrite(link.guard, interpreter::NativeState::no_context);
-  if (link.page) translations_.rewrite(link.page, no_page(cpu_));
+void TranslatorVcpu::unlink(u32 link) {
+  translations_.guard(link) = interpreter::NativeState::no_context;
+  if (const u32 page = translations_.links[link].page) translations_.rewrite(page, no_page(cpu_));
 }
 
 void TranslatorVcpu::drop_all() {
@@ -215,7 +215,7 @@ void TranslatorVcpu::forget_places() {
   epoch_round_ = cpu_.epoch_round();
   std::fill_n(jumps_.get(), NativeJump::entries, NativeJump{});
   cpu_.native.forget_returns();
-  for (auto link = translations_.links.begin() + 1; link != translations_.links.end(); ++link) unlink(*link);
+  for (u32 link = 1; link < translations_.links.size(); ++link) unlink(link);
 }
 
 void TranslatorVcpu::describe_translation(u32 native, u64 start) {
@@ -545,7 +545,7 @@ u64 TranslatorVcpu::link(void* owner, u64 target, u32 departure) {
     self.translations_.rewrite(from.patch, displacement);
     self.links_to_[found.code].push_back(from.link);
   }
-  self.translations_.rewrite(link.guard, context);
+  self.translations_.guard(from.link) = context;
   if (link.guess) {
     self.translations_.rewrite(link.guess, static_cast<u32>(distance));
     self.translations_.rewrite(from.patch - guessed_pages, static_cast<u32>(distance & ~i64{0xfff}));

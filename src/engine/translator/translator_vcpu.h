@@ -93,7 +93,7 @@ class TranslatorVcpu final : public interpreter::InterpreterVcpu, private CodeWa
   void drop_changed_pages();
   bool is_current(const interpreter::Block& block) const;
   void drop_all();
-  void unlink(const Link& link);
+  void unlink(u32 link);
 
   Translations translations_;
   interpreter::ScratchBlock some_;

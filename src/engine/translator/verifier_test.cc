@@ -23,7 +23,8 @@ class OpenEngine final : public Engine {
  public:
   std::string_view name() const override { return "translator"; }
   Result<std::unique_ptr<Vcpu>> create_vcpu(const VcpuWiring& wiring) override {
-    CodeCache cache = TRY(CodeCache::create(u64{1} << 20));
+    constexpr u64 bytes = u64{1} << 20;
+    CodeCache cache = TRY(CodeCache::create(bytes, translator::data_bytes(bytes)));
     code = {cache.writable(), cache.bytes()};
     return std::make_unique<translator::TranslatorVcpu>(
         wiring, decoder_,
