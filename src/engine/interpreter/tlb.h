@@ -25,14 +25,16 @@
 
 namespace doppel::interpreter {
 
-// One table, by slot. Translated code keeps a constant of its own in the low bits of its address (engine/translator/frame.h).
+// One table, by slot. Translated code keeps a constant of its own in the low bits of its address (engine/translator/frame.h), and reaches
+// what lies next to that by the shortest instructions: what all accesses need.
 struct alignas(65536) TlbEntries {
   static constexpr u64 slot_bits = 14;
   static constexpr u64 slots = u64{1} << slot_bits;
 
+  u8 unused[slot_bits << 8];
+  u64 host[slots];  // address of the host page
   u64 read_tag[slots];
   u64 write_tag[slots];
-  u64 host[slots];  // address of the host page
   // Where translated code was entered: the linear page | the mark of the time when that was known to be right (1 … last_mark).
   u64 code_tag[slots];
   static constexpr u64 last_mark = 0xfff;

@@ -123,6 +123,8 @@ class BlockWriter : CodeWriter {
   void call_host(const Step& step, unsigned number);
   Xbyak::RegExp return_slot() const;
   void move_stack(i32 by);
+  void settle_stack();
+  static bool leaves_stack_alone(const Step& step);
   void load_operand(const Step& step, std::size_t cold);
   unsigned push_directly(unsigned at);
   void add_saved_flags();
@@ -186,6 +188,7 @@ class BlockWriter : CodeWriter {
   bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;
   bool in_group_ = false;
+  i32 stack_moved_ = 0;  // what is still to be added to RSP
   std::array<Held, std::tuple_size_v<decltype(NativeState::held)>> held_;
   unsigned holds_ = 0;       // how many were made
   unsigned group_last_ = 0;  // step

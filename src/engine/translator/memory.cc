@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "engine/translator/block_writer.h"
 
@@ -135,13 +136,26 @@ void BlockWriter::emit_accesses(const Group& group, i64 low) {
   i64 moved = 0;
   for (unsigned i = group.first; i <= group.last; ++i) {
     const Step& step = steps_[i];
+    if (!leaves_stack_alone(step)) settle_stack();
     if (const auto access = access_of(step, page_offset_))
       emit_access(i, static_cast<i32>(access->displacement + moved - low));
     else if (step.kind != StepKind::nothing)
       emit_register_step(i);
     if (group.place.one_register()) moved += movement(step, group.place.base).value_or(0);
   }
+  settle_stack();
   in_group_ = false;
+}
+
+// Whether RSP may be settled after the step, or after those that follow it.
+bool BlockWriter::leaves_stack_alone(const Step& step) {
+  switch (step.kind) {
+    case StepKind::push:
+    case StepKind::pop: return step.in.operands[0].kind == OperandKind::immediate || stack_register(step) != x86::rsp;
+    case StepKind::copy:
+    case StepKind::lea: return !step.traps && ((step.enc.gprs_read | step.enc.gprs_written) & bit_of(x86::rsp)) == 0;
+    default: return step.kind == StepKind::nothing;
+  }
 }
 
 // R14 + `at` is the host address of the operand.
@@ -172,6 +186,7 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
       push_return(step, operand);
       note_return(step);
       move_stack(-i32{word_});
+      settle_stack();
       call_host(step, number);
       return exit_to(branch_target(step), number, static_cast<i16>(-word_));
     case StepKind::ret: {
@@ -179,6 +194,7 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
       mov(sized(scratch1, word_), operand);
       ensure_saved();
       move_stack(released);
+      settle_stack();
       ended_ = true;
       return lookup(number, static_cast<i16>(released), to_.stubs.ret);
     }
@@ -230,9 +246,15 @@ void BlockWriter::call_host(const Step& step, unsigned number) {
 
 Xbyak::RegExp BlockWriter::return_slot() const { return reg::rsp + reg::r14 * 2 + frame_.at(native().returns); }
 
+// Within a group, where nothing departs, at the next step that could tell: so those that push and pop several move it once.
 void BlockWriter::move_stack(i32 by) {
   forget_recipe(bit_of(x86::rsp));
-  load_effective(guest_rsp_host, reg::r12 + by);
+  stack_moved_ += by;
+  if (!in_group_) settle_stack();
+}
+
+void BlockWriter::settle_stack() {
+  if (stack_moved_ != 0) load_effective(guest_rsp_host, reg::r12 + std::exchange(stack_moved_, 0));
 }
 
 // R14 = the operand in ModRM.rm, an address or what the stack holds. A probe that misses goes to the cold part `cold`.
