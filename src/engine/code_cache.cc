@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/bits.h"
@@ -76,6 +77,13 @@ CodeCache::~CodeCache() {
   if (!writable_) return;
   munmap(writable_, bytes_);
   munmap(executable_, bytes_ + data_bytes_);
+}
+
+void CodeCache::forget_from(u64 offset) {
+  const u64 kept = std::min(align_up(offset, huge_page), bytes_);
+  madvise(writable_ + kept, bytes_ - kept, MADV_REMOVE);  // may be refused: then it is written over
+  std::fill(huge_.begin() + static_cast<std::ptrdiff_t>(std::min(kept / huge_page, u64{huge_.size()})), huge_.end(),
+            false);
 }
 
 void CodeCache::grown_to(u64 end) {

@@ -17,6 +17,9 @@ class CodeCache {
   CodeCache& operator=(CodeCache&&) = delete;
   ~CodeCache();
 
+  // What lies beyond `offset` is no longer needed: its memory goes back to the host, in huge pages, and reads as zeroes again.
+  void forget_from(u64 offset);
+
   // Tells that code was written up to here. Where much was, the host is asked for a huge page, for the sake of its TLB.
   void grown_to(u64 end);
 

@@ -39,6 +39,7 @@ bool Translations::room() const {
 
 void Translations::drop() {
   entered.clear();
+  cache.forget_from(stubs.end);
   hot = stubs.end;
   cold = cold_begin;
   blocks.resize(1);

@@ -42,10 +42,11 @@ struct Translations {
 
   // Of the host: code, and what is known of it.
   u64 bytes() const {
-    constexpr u64 bytes_of_trap = 48, bytes_of_linked = 96;
-    return hot + (cold - cold_begin) + blocks.size() * sizeof(NativeBlock) + departures.size() * sizeof(Departure) +
-           links.size() * (sizeof(Link) + sizeof(u32)) + linked * bytes_of_linked + refills.size() * sizeof(Refill) +
-           traps.size() * bytes_of_trap + entered.size() * sizeof(u64);
+    constexpr u64 bytes_of_trap = 48, bytes_of_linked = 96, bytes_by_page = 24;
+    return hot + (cold - cold_begin) + blocks.size() * (sizeof(NativeBlock) + bytes_by_page) +
+           departures.size() * sizeof(Departure) + links.size() * (sizeof(Link) + sizeof(u32)) +
+           linked * bytes_of_linked + refills.size() * sizeof(Refill) + traps.size() * bytes_of_trap +
+           entered.size() * sizeof(u64);
   }
   // The 32 bits at `offset` of the code: a displacement or a constant.
   u32 written(u32 offset) const {

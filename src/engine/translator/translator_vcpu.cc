@@ -1,5 +1,7 @@
 #include "engine/translator/translator_vcpu.h"
 
+#include <malloc.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -201,6 +203,7 @@ void TranslatorVcpu::forget_translations() {
   links_to_.clear();
   forget_places();
   std::fill_n(found_code_.get(), found_codes, FoundCode{});
+  malloc_trim(0);  // what was known of them is as much memory as they were
   const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - start;
   statistics_.longest_flush = std::max(statistics_.longest_flush, took);
 }
