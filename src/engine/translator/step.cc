@@ -2,6 +2,7 @@
 
 #include <array>
 #include <bitset>
+#include <utility>
 
 #include "engine/interpreter/integer/host_flags.h"
 #include "engine/translator/frame.h"
@@ -310,6 +311,17 @@ StepKind kind_of(Step& step) {
 
 #undef M
 
+// Of two registers one may be memory: the slot, by the encoding with its operands the other way round (SDM vol. 2: bit 1 of the opcode).
+void put_slot_in_rm(Encoding& enc) {
+  const auto slot_in = [](const RegisterField& field) { return field.kind == FieldKind::gpr && is_slot(field.number); };
+  if (enc.vex || enc.opcode_count != 1 || enc.rm.kind != FieldKind::gpr || slot_in(enc.rm) || !slot_in(enc.reg)) return;
+  u8& opcode = enc.opcode[0];
+  const bool arithmetic = opcode < 0x40 && (opcode & 5) == 1, move = (opcode & 0xfd) == 0x89, test = opcode == 0x85;
+  if (!arithmetic && !move && !test) return;
+  std::swap(enc.reg, enc.rm);
+  if (!test) opcode ^= 2;
+}
+
 }  // namespace
 
 RegisterField Step::destination() const {
@@ -337,6 +349,7 @@ Step make_step(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes,
   if (step.word == 4 && !to_64_bit_encoding(decoder, bytes, step)) return step;
   if (interpreter::host_keeps_flags && keeps_flags()[step.in.mnemonic])
     step.enc.flags_read |= static_cast<u32>(rflags::status);
+  put_slot_in_rm(step.enc);
   step.kind = kind_of(step);
   step.recipe = recipe_of(step);
   if (step.kind != StepKind::outline) step.x87 = x87_of(step);
