@@ -429,6 +429,21 @@ TEST(Translator, FaultsOfTheHostAreTheGuests) {
   EXPECT_EQ(end("31d2 c7030000 0000 f733 f4"), "#0 at 8");  // DIV [RBX]
 }
 
+// Pushes side by side move RSP together, but not beyond what may fault or look at it.
+TEST(Translator, TheStackIsWhereAFaultSeesIt) {
+  const auto end = [](std::string_view hex) {
+    SmallGuest guest(Mode::long64, translator(false));
+    guest.code(hex);
+    const u64 before = guest.state().gpr[x86::rsp];
+    const std::string how = guest.run(unlimited_budget);
+    const x86::X86State& state = guest.state();
+    return fmt::format("{}, RSP -{}", how, before - state.gpr[x86::rsp]);
+  };
+  // Two rounds, so that the third is translated; a fault aligns RSP to 16 bytes and pushes 40.
+  EXPECT_EQ(end("b902000000 31d2 53 51 f7f1 52 ffc9 ebf5"), "#0 at 9, RSP -104");        // PUSH, PUSH, DIV ECX, PUSH
+  EXPECT_EQ(end("b902000000 31d2 53 54 58 51 f7f1 52 ffc9 ebf3"), "#0 at b, RSP -104");  // PUSH RSP
+}
+
 // A displacement counts from the end of the instruction, not from the beginning of its page.
 TEST(Translator, DisplacementsReachTwoGibibytes) {
   const auto outcome = [](std::string_view hex, std::unique_ptr<Engine> engine) {
