@@ -82,8 +82,7 @@ CodeCache::~CodeCache() {
 void CodeCache::forget_from(u64 offset) {
   const u64 kept = std::min(align_up(offset, huge_page), bytes_);
   madvise(writable_ + kept, bytes_ - kept, MADV_REMOVE);  // may be refused: then it is written over
-  std::fill(huge_.begin() + static_cast<std::ptrdiff_t>(std::min(kept / huge_page, u64{huge_.size()})), huge_.end(),
-            false);
+  huge_.assign(huge_.size(), false);
 }
 
 void CodeCache::grown_to(u64 end) {

@@ -31,8 +31,8 @@ struct alignas(65536) TlbEntries {
   static constexpr u64 slot_bits = 14;
   static constexpr u64 slots = u64{1} << slot_bits;
 
-  u8 unused[slot_bits << 8];
-  u64 host[slots];  // address of the host page
+  u8 unused[slot_bits << 8];  // up to that constant
+  u64 host[slots];            // address of the host page
   u64 read_tag[slots];
   u64 write_tag[slots];
   // Where translated code was entered: the linear page | the mark of the time when that was known to be right (1 … last_mark).

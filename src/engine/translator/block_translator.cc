@@ -14,6 +14,7 @@ using namespace x86;
 namespace reg = Xbyak::util;
 
 Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& helpers) {
+  CHECK(cache.data_bytes() >= data_bytes(cache.bytes()));
   const Stubs stubs = emit_stubs(cache, cpu, helpers);
   const u64 cold_begin = align_down(cache.bytes() * 3 / 5, u64{4096});
   return {.cache = std::move(cache),

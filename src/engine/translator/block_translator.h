@@ -66,7 +66,7 @@ struct Translations {
 constexpr u64 data_bytes(u64 bytes) { return align_up(bytes / 8, page_size); }
 constexpr u64 largest_hot = u64{24} << 10, largest_cold = u64{40} << 10;  // bytes, of one block
 
-// No translations yet, in `cache`.
+// No translations yet, in `cache`, which has data_bytes() of data.
 Translations make_translations(CodeCache cache, const Cpu& cpu, const Helpers& helpers);
 
 // Translates `block` (of 64-bit or flat 32-bit code, in RAM). Returns its index in `to.blocks`. There must be room.

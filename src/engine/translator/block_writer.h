@@ -156,6 +156,7 @@ class BlockWriter : CodeWriter {
   void emit_cold(const Cold& cold);
   void emit_refills(const Cold& cold);
   u32 add_departure(const Departure& departure);
+  void aim_at_guard(u32 link);
   Link& compare_guard(u32 departure);
   void load(Unit unit);
   void load_at_entry(Unit unit, u32 back);

@@ -80,6 +80,9 @@ u32 BlockWriter::add_departure(const Departure& departure) {
   return static_cast<u32>(to_.departures.size() - 1);
 }
 
+// The memory operand of the last instruction, which ends with its displacement from RIP.
+void BlockWriter::aim_at_guard(u32 link) { patch_to(static_cast<u32>(getSize() - 4), to_.guard_offset(link)); }
+
 // The departure gets a link, and whether it holds in the context is compared.
 Link& BlockWriter::compare_guard(u32 departure) {
   const auto link = static_cast<u32>(to_.links.size());
@@ -87,7 +90,7 @@ Link& BlockWriter::compare_guard(u32 departure) {
   to_.guard(link) = NativeState::no_context;
   mov(reg::r15d, dword[reg::rsp + frame_.at(native().context)]);
   cmp(reg::r15d, dword[reg::rip + 0]);
-  patch_to(static_cast<u32>(getSize() - 4), to_.guard_offset(link));
+  aim_at_guard(link);
   return to_.links.emplace_back();
 }
 
@@ -181,7 +184,7 @@ void BlockWriter::link_by_page(const Cold& cold) {
   const u32 another = jump_if(0x85);
   mov(reg::r15d, dword[reg::rsp + frame_.at(native().context)]);
   mov(dword[reg::rip + 0], reg::r15d);
-  patch_to(static_cast<u32>(getSize() - 4), to_.guard_offset(link));
+  aim_at_guard(link);
   jump_to(cold.rejoin);
   for (const u32 jump : {unknown, another}) patch_to(jump, getSize());
 }

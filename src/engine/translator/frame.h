@@ -6,6 +6,8 @@
 
 #include <xbyak/xbyak.h>
 
+#include <cstddef>
+
 #include "engine/interpreter/cpu.h"
 
 namespace doppel::translator {
@@ -19,6 +21,7 @@ constexpr unsigned guest_rsp_host = 12;
 // What BEXTR takes the slot from an address by (SDM vol. 2: the first bit, and in bits 8–15 how many), in the low bits of R13.
 constexpr int slot_control = 12 | interpreter::TlbEntries::slot_bits << 8;
 static_assert(slot_control < static_cast<int>(alignof(interpreter::TlbEntries)));
+static_assert(slot_control - offsetof(interpreter::TlbEntries, host) <= 128);  // reached by one byte of displacement
 
 // In memory rather than in a register.
 constexpr bool is_slot(unsigned gpr) { return gpr >= 12; }
