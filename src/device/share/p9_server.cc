@@ -50,7 +50,8 @@ std::pair<std::string, std::string> split(const std::string& path) {
 }
 
 Result<std::unique_ptr<Server>> Server::create(const std::string& path, bool read_only) {
-  return std::unique_ptr<Server>(new Server(TRY(HostFolder::open(path)), path, read_only));
+  auto folder = TRY(HostFolder::open(path));
+  return std::unique_ptr<Server>(new Server(std::move(folder), path, read_only));
 }
 
 Server::Server(HostFolder folder, std::string path, bool read_only)

@@ -199,7 +199,8 @@ int run_user_process(int socket) {
   std::memcpy(&mtu, request.data(), sizeof mtu);
   UserNetwork network{.mtu = static_cast<u16>(mtu), .publish = {}};
   network.publish.resize((static_cast<std::size_t>(got) - sizeof mtu) / sizeof(Publish));
-  std::memcpy(network.publish.data(), request.data() + sizeof mtu, network.publish.size() * sizeof(Publish));
+  if (!network.publish.empty())
+    std::memcpy(network.publish.data(), request.data() + sizeof mtu, network.publish.size() * sizeof(Publish));
   Nat nat(socket);
   auto started = nat.start(network);
   if (started) started = confine_user_process();

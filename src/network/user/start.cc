@@ -44,7 +44,7 @@ Result<> exchange(int socket, const UserNetwork& network) {
   const std::size_t bytes = network.publish.size() * sizeof(Publish);
   std::vector<u8> request(sizeof mtu + bytes);
   std::memcpy(request.data(), &mtu, sizeof mtu);
-  std::memcpy(request.data() + sizeof mtu, network.publish.data(), bytes);
+  if (bytes) std::memcpy(request.data() + sizeof mtu, network.publish.data(), bytes);
   if (::send(socket, request.data(), request.size(), MSG_NOSIGNAL) < 0) return fail_errno("cannot start the network");
   std::array<char, 512> answer{};
   ssize_t got;

@@ -24,7 +24,8 @@ bool plausible(const PacketHeader& header, std::size_t frame_bytes) {
 
 Result<std::unique_ptr<UserPort>> UserPort::create(EventLoop& loop, const UserNetwork& network,
                                                    const std::string& program) {
-  std::unique_ptr<UserPort> port(new UserPort(loop, TRY(start_user_process(network, program))));
+  auto process = TRY(start_user_process(network, program));
+  std::unique_ptr<UserPort> port(new UserPort(loop, std::move(process)));
   port->watched_ = EPOLLIN;
   TRY(loop.watch(port->process_.socket.get(), EPOLLIN, [p = port.get()](u32 events) { p->on_events(events); }));
   return port;
