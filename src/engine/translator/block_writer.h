@@ -101,6 +101,7 @@ class BlockWriter : CodeWriter {
   void repeat_shift(const Step& step, const Xbyak::Reg& value);
   bool flags_last(unsigned number) const;
   void copy_keeping(const Step& step, i32 at);
+  bool leaves_recipe(u32 written) const;
 
   // Memory (memory.cc).
   bool traps_in(const Group& group) const;
@@ -115,7 +116,11 @@ class BlockWriter : CodeWriter {
   void take_slot();
   static Xbyak::Address in_table(std::size_t column);
   static Xbyak::Address probe_tag(bool write);
-  void probe(u64 bytes, bool write, bool dirties, Cold& cold);
+  void probe(u64 bytes, bool write, bool dirties, Cold& cold, bool split = false);
+  bool leaves_scratch(const Group& group) const;
+  Xbyak::RegExp host_memory() const {
+    return split_ ? Xbyak::util::r14 + Xbyak::util::r15 : Xbyak::RegExp(Xbyak::util::r14);
+  }
   void probe_push(Cold& cold);
   void push_value(const Step& step, const Xbyak::Address& to);
   void push_return(const Step& step, const Xbyak::Address& to);
@@ -189,6 +194,7 @@ class BlockWriter : CodeWriter {
   bool x87_page_noted_ = false;
   unsigned segment_end_ = 0;
   bool in_group_ = false;
+  bool split_ = false;   // a group's host address is the sum of R14 and R15
   i32 stack_moved_ = 0;  // what is still to be added to RSP
   std::array<Held, std::tuple_size_v<decltype(NativeState::held)>> held_;
   unsigned holds_ = 0;       // how many were made

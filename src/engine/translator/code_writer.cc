@@ -193,10 +193,11 @@ void CodeWriter::encode(const Encoding& enc, const std::array<u8, 16>& host, con
   const unsigned opcode_number = enc.opcode_reg.kind == FieldKind::none ? 0 : number_of(enc.opcode_reg, host);
   const unsigned low = enc.has_modrm ? rm_number : opcode_number;
   const unsigned r = reg_number >> 3 & 1, b = low >> 3 & 1;
+  const unsigned x = memory ? memory->index >> 3 : 0;
   if (enc.vex) {
     const unsigned vvvv = enc.vvvv.kind == FieldKind::none ? 0 : number_of(enc.vvvv, host);
     db(0xc4);
-    db((~r & 1) << 7 | 1 << 6 | (~b & 1) << 5 | enc.vex_bits);
+    db((~r & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | enc.vex_bits);
     db((enc.wide ? 1u : 0u) << 7 | (~vvvv & 15) << 3 | enc.vex_last);
   } else {
     if (enc.lock) db(0xf0);
@@ -204,7 +205,7 @@ void CodeWriter::encode(const Encoding& enc, const std::array<u8, 16>& host, con
     if (enc.repeat_prefix) db(enc.repeat_prefix);
     const bool byte_rex = needs_byte_rex(enc.reg, host) || (!memory && needs_byte_rex(enc.rm, host)) ||
                           needs_byte_rex(enc.opcode_reg, host);
-    if (enc.wide || r || b || byte_rex) db(0x40 | (enc.wide ? 8 : 0) | r << 2 | b);
+    if (enc.wide || r || x || b || byte_rex) db(0x40 | (enc.wide ? 8 : 0) | r << 2 | x << 1 | b);
   }
   for (unsigned i = 0; i < enc.opcode_count; ++i) {
     unsigned code = enc.opcode[i];
@@ -216,12 +217,13 @@ void CodeWriter::encode(const Encoding& enc, const std::array<u8, 16>& host, con
 }
 
 void CodeWriter::modrm(unsigned reg_number, unsigned rm_number, const std::optional<HostMemory>& memory) {
-  const unsigned low = (reg_number & 7) << 3 | (rm_number & 7);
+  const bool sib = memory && (memory->index != HostMemory::no_index || (rm_number & 7) == 4);
+  const unsigned low = (reg_number & 7) << 3 | (sib ? 4 : rm_number & 7);
   if (!memory) return db(static_cast<int>(0xc0 | low));
   const bool none = memory->displacement == 0 && (rm_number & 7) != 5;
   const bool small = memory->displacement == static_cast<i8>(memory->displacement);
   db(static_cast<int>((none ? 0u : small ? 0x40u : 0x80u) | low));
-  if ((rm_number & 7) == 4) db(0x24);  // SIB: no index, this base
+  if (sib) db(static_cast<int>((memory->index & 7) << 3 | (rm_number & 7)));
   if (none) return;
   if (small)
     db(static_cast<u8>(memory->displacement));

@@ -15,10 +15,13 @@ unsigned scratch_needed(const Step& step);
 // Whether a step that is copied can be written with the scratch registers that there are.
 bool expressible(const Step& step);
 
-// Where a memory operand is: [base + displacement].
+// Where a memory operand is: [base + displacement], or [base + index + displacement].
 struct HostMemory {
+  static constexpr unsigned no_index = 4;  // as SIB says it
+
   unsigned base;
   i32 displacement;
+  unsigned index = no_index;
 };
 
 class CodeWriter : protected Xbyak::CodeGenerator {

@@ -210,11 +210,17 @@ bool BlockWriter::flags_last(unsigned number) const {
   return true;
 }
 
-// A copied step with a memory operand at R14 + `at`, by way of R15, so that its flags can be computed again.
+// Whether steps that change these registers, and flags only if they overwrite all, need no scratch register for the flags before them.
+bool BlockWriter::leaves_recipe(u32 written) const {
+  return flags_.saved || flags_.recipe < 0 ||
+         (recipe_registers(steps_[static_cast<unsigned>(flags_.recipe)]) & written) == 0;
+}
+
+// A copied step with a memory operand, by way of R15, so that its flags can be computed again.
 void BlockWriter::copy_keeping(const Step& step, i32 at) {
   const unsigned bytes = step.enc.memory_bytes;
   const auto kept = qword[reg::rsp + frame_.at(native().kept)];
-  load_extended(reg::r14 + at, bytes);
+  load_extended(host_memory() + at, bytes);
   if (!step.enc.rm.written) mov(kept, reg::r15);
   copy_with(step, scratch2);
   if (!step.enc.rm.written) return;

@@ -26,7 +26,7 @@ struct Access {
   bool write = false;
 };
 
-// A run of steps whose accesses one probe answers for. `low` is where R14 points, relative to the place.
+// A run of steps whose accesses one probe answers for. `low` is where the host address that it gives points, relative to the place.
 struct Group {
   unsigned first = 0, last = 0;
   Place place;

@@ -81,15 +81,53 @@ void BlockWriter::take_slot() {
   }
 }
 
-// R14: linear → host address of `bytes` bytes, or to `cold`.
-void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold) {
+// R14: linear → host address of `bytes` bytes, or to `cold`. `split`: what is to be added to R14 for it is in R15, which takes an
+// addition out of the way from one load to the next.
+void BlockWriter::probe(u64 bytes, bool write, bool dirties, Cold& cold, bool split) {
   const auto retry = static_cast<u32>(getSize());
   take_slot();
   xor_(reg::r14, probe_tag(write));
   cmp(reg::r14, static_cast<u32>(page_bytes) - static_cast<u32>(bytes));
   cold.probes.push_back(
       {jump_if(0x87), {.retry = retry, .bytes = static_cast<u16>(bytes), .write = write, .dirties = dirties}});
-  add(reg::r14, in_table(offsetof(TlbEntries, host)));
+  const Xbyak::Address host = in_table(offsetof(TlbEntries, host));
+  split ? mov(reg::r15, host) : add(reg::r14, host);
+}
+
+namespace {
+
+// Whether an access is written without R15, but for the last thing that it does.
+bool needs_no_scratch(const Step& step) {
+  switch (step.kind) {
+    case StepKind::push:
+    case StepKind::pop:
+      return step.in.operands[0].kind == OperandKind::immediate ||
+             (stack_register(step) != x86::rsp && !is_slot(stack_register(step)));
+    case StepKind::ret: return true;
+    case StepKind::copy:
+      return !step.traps && scratch_needed(step) == 0 && !(keeps(step.recipe) && step.enc.rm.written);
+    case StepKind::nothing: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+// Whether R15 can be part of the host address: a group of one step that changes no flags or all of them, or of steps that change none.
+bool BlockWriter::leaves_scratch(const Group& group) const {
+  const bool alone = group.first == group.last;
+  u32 written = 0;
+  for (unsigned i = group.first; i <= group.last; ++i) {
+    const Step& step = steps_[i];
+    if (!needs_no_scratch(step) || step.enc.flags_read != 0) return false;
+    if (step.enc.flags_written != 0 && !(alone && overwrites_flags(step))) return false;
+    if (!alone && step.x87 != X87::none) return false;
+    if (step.kind == StepKind::pop)
+      written |= bit_of(stack_register(step)) | bit_of(x86::rsp);
+    else
+      written |= step.enc.gprs_written | (step.kind == StepKind::copy ? 0 : bit_of(x86::rsp));
+  }
+  return (alone && overwrites_flags(steps_[group.first])) || leaves_recipe(written);
 }
 
 bool BlockWriter::traps_in(const Group& group) const {
@@ -119,9 +157,11 @@ unsigned BlockWriter::emit_group(const Group& group) {
   add_site(group.first, group.last - group.first + 1);
   address(group.place, wider.low);
   const bool dirties = group.write && !traps_in(group);
-  probe(static_cast<u64>(wider.high - wider.low), wider.write, dirties, colds_[cold]);
+  split_ = !again && leaves_scratch(group);
+  probe(static_cast<u64>(wider.high - wider.low), wider.write, dirties, colds_[cold], split_);
   if (again) hold(wider);
   emit_accesses(group, wider.low);
+  split_ = false;
   if (ended_) return group.last + 1;
   // The interpreter holds nothing: what it has done goes on in another block.
   const bool keeps_flags = flags_.recipe >= static_cast<int>(group.first) &&
@@ -130,7 +170,7 @@ unsigned BlockWriter::emit_group(const Group& group) {
   return group.last + 1;
 }
 
-// R14 is the host address of what lies at `low` of the group's place.
+// host_memory() is where what lies at `low` of the group's place is.
 void BlockWriter::emit_accesses(const Group& group, i64 low) {
   in_group_ = true;
   i64 moved = 0;
@@ -158,10 +198,10 @@ bool BlockWriter::leaves_stack_alone(const Step& step) {
   }
 }
 
-// R14 + `at` is the host address of the operand.
+// host_memory() + `at` is the host address of the operand.
 void BlockWriter::emit_access(unsigned number, i32 at) {
   const Step& step = steps_[number];
-  const auto operand = word_at(reg::r14 + at);
+  const auto operand = word_at(host_memory() + at);
   switch (step.kind) {
     case StepKind::push: push_value(step, operand); return move_stack(-i32{word_});
     case StepKind::pop: {
@@ -201,7 +241,8 @@ void BlockWriter::emit_access(unsigned number, i32 at) {
     default: {
       before(step, step.enc.gprs_written, step.traps);
       const bool keep = keeps(step.recipe) && flags_last(number);
-      keep ? copy_keeping(step, at) : copy_noting_trap(number, HostMemory{scratch1, at});
+      keep ? copy_keeping(step, at)
+           : copy_noting_trap(number, HostMemory{scratch1, at, split_ ? scratch2 : HostMemory::no_index});
       return after(step, number, keep);
     }
   }
