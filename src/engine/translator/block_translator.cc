@@ -64,6 +64,8 @@ BlockWriter::BlockWriter(const Cpu& cpu, Translations& to, u32 index)
 
 void BlockWriter::write() {
   align(8);
+  choose_lodgings();
+  use_lodgings();
   entry();
   emit_range(0, static_cast<unsigned>(steps_.size()));
   if (!ended_) exit_to(page_offset_ + block_.length, interpreter_takes_over);
@@ -96,6 +98,8 @@ void BlockWriter::write_narrowly(u32 departure) {
   flags_ = {.saved = true};
   segment_end_ = segment_end(site.first);
   const auto here = static_cast<u32>(getSize());
+  use_lodgings();
+  settle_in();
   emit_range(site.first, site.first + site.count);
   if (!ended_ && site.rejoin) {
     ensure_saved();
@@ -167,7 +171,7 @@ BlockWriter::Wants BlockWriter::wants() const {
 
 void BlockWriter::entry() {
   NativeBlock& native_block = to_.blocks[index_];
-  native_block.vectors = vectors_;
+  native_block.vectors = vectors_ & 3;
   native_block.x87 = x87_;
   native_block.segments = segments_;
   const auto here = [&] { return static_cast<u32>(getSize()); };
@@ -195,6 +199,7 @@ void BlockWriter::entry() {
   if (segments_) check_segments();
   if (vectors_) check_unit(Unit::vectors);
   if (x87_) check_unit(Unit::x87);
+  begin_round();
 }
 
 void BlockWriter::count_entry() {

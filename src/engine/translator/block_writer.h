@@ -25,12 +25,13 @@ struct Cold {
   };
   std::vector<Probe> probes;
   FlagState before;
-  enum class Way : u8 { depart, to_page, look_up };
-  Way way = Way::depart;  // to_page: goes to a target in another page; look_up: when its link does not hold
+  enum class Way : u8 { depart, leave, to_page, look_up };
+  Way way = Way::depart;  // leave: goes to a target in this page, to_page: in another; look_up: when its link does not hold
   i64 target = 0;
   u32 link = 0;  // look_up: the departure that has the Link
   Departure departure;
   bool system = false;  // Stubs::system is tried first
+  bool lodged = false;  // registers are, as NativeBlock::lodgings says
   bool rejoins = false;
   u32 rejoin = 0;  // hot offset
   FlagState after;
@@ -154,6 +155,16 @@ class BlockWriter : CodeWriter {
   void hold(const Group& group);
   void note_held(const Step& step);
 
+  // Registers that lodge in others' places, and blocks that go round (lodgings.cc).
+  void choose_lodgings();
+  void use_lodgings();
+  void exchange();
+  void settle_in();
+  void settle_registers();
+  bool goes_round(i64 target) const;
+  void begin_round();
+  void go_round(u8 condition);
+
   // Departures, and the ways to other blocks (exits.cc).
   Cold& add_cold(DepartureKind kind, unsigned first);
   Cold& add_site(unsigned first, unsigned count);
@@ -197,9 +208,12 @@ class BlockWriter : CodeWriter {
   bool split_ = false;   // a group's host address is the sum of R14 and R15
   i32 stack_moved_ = 0;  // what is still to be added to RSP
   std::array<Held, std::tuple_size_v<decltype(NativeState::held)>> held_;
-  unsigned holds_ = 0;       // how many were made
-  unsigned group_last_ = 0;  // step
-  bool narrow_ = false;      // each access has its own probe
+  unsigned holds_ = 0;        // how many were made
+  unsigned group_last_ = 0;   // step
+  bool narrow_ = false;       // each access has its own probe
+  bool lodged_ = false;       // registers are where NativeBlock::lodgings says
+  u32 round_ = 0;             // where the block begins once more; 0: it does not
+  bool round_saved_ = false;  // with the flags saved
   bool ended_ = false;
 };
 

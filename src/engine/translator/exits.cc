@@ -10,6 +10,7 @@ namespace reg = Xbyak::util;
 Cold& BlockWriter::add_cold(DepartureKind kind, unsigned first) {
   Cold& cold = colds_.emplace_back();
   cold.before = flags_;
+  cold.lodged = lodged_;
   cold.departure = {.kind = kind, .first = static_cast<u16>(first), .block = index_};
   return cold;
 }
@@ -48,14 +49,22 @@ void BlockWriter::emit_cold(const Cold& cold) {
   for (u32 jump : cold.jumps) patch_to(jump, here);
   for (u32 trap : cold.traps) to_.traps[trap] = here;
   flags_ = cold.before;
+  lodged_ = cold.lodged;
   if (cold.load != Unit::none) load_at_entry(cold.load, cold.rejoin);
+  Departure left = cold.departure;
+  if (cold.way == Cold::Way::leave) {
+    settle_registers();
+    left.patch = jump_if(0);
+    patch_to(left.patch, getSize());
+  }
   ensure_saved();
+  settle_registers();
   if (cold.way == Cold::Way::to_page) return to_page(cold.target, cold.departure.first);
   if (cold.way == Cold::Way::look_up) {
     if (word_ == 8) link_by_page(cold);
     return look_up(cold.target, word_, cold.link, to_.stubs.link);
   }
-  const u32 id = add_departure(cold.departure);
+  const u32 id = add_departure(left);
   for (std::size_t i = refills; i < to_.refills.size(); ++i) to_.refills[i].departure = id;
   mov(reg::r15d, id);
   const u32 depart = jump_if(0);
@@ -71,6 +80,7 @@ void BlockWriter::emit_cold(const Cold& cold) {
   departure.resume = static_cast<u32>(getSize());
   if (vectors_) load(Unit::vectors);
   if (x87_) load(Unit::x87);
+  if (cold.lodged) exchange();
   if (cold.after.in_eflags) restore_flags();
   jump_to(cold.rejoin);
 }
@@ -119,6 +129,7 @@ void BlockWriter::load_at_entry(Unit unit, u32 back) {
 
 // R14 is the target, the flags are saved.
 void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
+  settle_registers();
   mov(reg::r15d,
       add_departure(
           {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_}));
@@ -128,6 +139,7 @@ void BlockWriter::lookup(unsigned first, i16 released, u32 stub) {
 // The same, for a branch that mostly goes to one target: that is compared with first, but not when the vCPU is wanted, as it could go on
 // so for ever.
 void BlockWriter::lookup_or_guess(unsigned first, i16 released) {
+  settle_registers();
   const u32 id = add_departure(
       {.kind = DepartureKind::lookup, .first = static_cast<u16>(first), .released = released, .block = index_});
   mov(reg::r15, qword[reg::rsp + frame_.at(native().poll)]);
@@ -194,6 +206,7 @@ void BlockWriter::exit_to(i64 target, unsigned first, i16 released) {
   ended_ = true;
   if (!within_page(target)) {
     ensure_saved();
+    settle_registers();
     return to_page(target, first, released);
   }
   if (!flags_.saved) ensure_eflags();
@@ -201,10 +214,13 @@ void BlockWriter::exit_to(i64 target, unsigned first, i16 released) {
 }
 
 void BlockWriter::direct_exit(u8 condition, i64 target, unsigned first) {
+  if (goes_round(target)) return go_round(condition);
+  if (!condition) settle_registers();
   Cold& cold = add_cold(DepartureKind::exit, first);
   cold.departure.target = static_cast<i32>(target);
   cold.departure.saved_entry = flags_.saved;
   const u32 at = jump_if(condition);
+  if (lodged_) cold.way = Cold::Way::leave;
   cold.departure.patch = at;
   cold.jumps.push_back(at);
 }

@@ -275,6 +275,7 @@ void BlockWriter::note_return(const Step& step) {
 
 // A CALL, so that the host predicts where the guest's is returned to: behind this. The address goes beside the guest's at R14.
 void BlockWriter::call_host(const Step& step, unsigned number) {
+  settle_registers();
   if (!within_page(after(step))) return;
   constexpr u8 call_near = 0xe8, jump_bytes = 5;
   lea(reg::rsp, ptr[reg::rsp - 8]);  // the flags

@@ -8,15 +8,29 @@
 
 namespace doppel::translator {
 
+// Whose host register each of R12–R15, which have none, has within a block: of a register that the block has nothing to do with, whose
+// value waits in the place of the other.
+class Lodgings {
+ public:
+  static constexpr unsigned first = 12, last = 15;
+  unsigned host(unsigned gpr) const { return hosts_ >> (gpr - first) * 4 & 15; }  // 0: none
+  void lodge(unsigned gpr, unsigned with) { hosts_ |= static_cast<u16>(with << (gpr - first) * 4); }
+  bool any() const { return hosts_ != 0; }
+
+ private:
+  u16 hosts_ = 0;
+};
+
 // Offsets are into the code cache; 0: none.
 struct NativeBlock {
   interpreter::Block* block = nullptr;
-  u32 entry_flags = 0;  // jumped to from its page with the status flags in EFLAGS
-  u32 entry_saved = 0;  // with them in Cpu::saved_flags
-  u32 entry_found = 0;  // the same, for who has just found the block or has it from the jump cache
-  u8 vectors = 0;       // bits of NativeState::vectors_loaded that it needs
-  bool x87 = false;     // needs the x87 unit
-  u8 segments = 0;      // bits of NativeState::flat_segments that it needs
+  u32 entry_flags = 0;   // jumped to from its page with the status flags in EFLAGS
+  u32 entry_saved = 0;   // with them in Cpu::saved_flags
+  u32 entry_found = 0;   // the same, for who has just found the block or has it from the jump cache
+  u8 vectors : 2 = 0;    // bits of NativeState::vectors_loaded that it needs
+  bool x87 : 1 = false;  // needs the x87 unit
+  u8 segments = 0;       // bits of NativeState::flat_segments that it needs
+  Lodgings lodgings{};
 };
 
 enum class DepartureKind : u8 {

@@ -334,6 +334,21 @@ RegisterField Step::source() const {
   return enc.rm.written || !enc.reg.written ? enc.reg : enc.rm;
 }
 
+void rename(Step& step, const std::array<u8, 16>& names) {
+  const auto rename_one = [&](u8& gpr) { gpr = gpr < names.size() ? names[gpr] : gpr; };
+  for (RegisterField* field : {&step.enc.reg, &step.enc.rm, &step.enc.vvvv, &step.enc.opcode_reg})
+    if (field->kind == FieldKind::gpr) rename_one(field->number);
+  rename_one(step.in.memory.base);
+  rename_one(step.in.memory.index);
+  for (u32* set : {&step.enc.gprs_read, &step.enc.gprs_written}) {
+    u32 renamed = 0;
+    for (unsigned gpr = 0; gpr < names.size(); ++gpr)
+      if (*set & bit_of(gpr)) renamed |= bit_of(names[gpr]);
+    *set = renamed;
+  }
+  step.recipe = recipe_of(step);
+}
+
 Step make_step(const Decoder& decoder, CodeMode mode, std::span<const u8> bytes, u16 offset) {
   Step step;
   step.offset = offset;

@@ -93,6 +93,9 @@ struct Step {
   u16 end() const { return static_cast<u16>(offset + in.length); }
 };
 
+// Gives each general register that the step names by a field or in an address another name, and so the recipe.
+void rename(Step& step, const std::array<u8, 16>& names);
+
 // Decodes and classifies code of 64 or 32 bits; an instruction that is not understood is left to the interpreter.
 Step make_step(const x86::Decoder& decoder, x86::CodeMode mode, std::span<const u8> bytes, u16 offset);
 
