@@ -306,7 +306,8 @@ unsigned BlockWriter::emit_steps(unsigned at) {
     default: break;
   }
   if (!step.touches_memory()) {
-    return emit_register_step(at);
+    const std::optional<Group> group = group_from(at);
+    return group ? emit_group(*group) : emit_register_step(at);
   }
   if (!expressible(step)) return outline(at);
   return emit_group(find_group(std::span(steps_).first(narrow_ ? at + 1 : steps_.size()), at, page_offset_));

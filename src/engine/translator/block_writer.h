@@ -107,6 +107,8 @@ class BlockWriter : CodeWriter {
   // Memory (memory.cc).
   bool traps_in(const Group& group) const;
   bool ends_by_transfer(const Group& group) const;
+  std::optional<Group> group_from(unsigned at) const;
+  bool probe_costs_flags(unsigned at, const Group& group) const;
   unsigned emit_group(const Group& group);
   void emit_accesses(const Group& group, i64 low);
   void emit_access(unsigned number, i32 at);

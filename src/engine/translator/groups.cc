@@ -120,7 +120,12 @@ bool changes(const Step& step, const Place& place, i64& moved) {
 
 Group find_group(std::span<const Step> steps, unsigned first, i32 page_offset) {
   const Access start = *access_of(steps[first], page_offset);
-  Group group{first, first, start.place, start.displacement, start.displacement + start.bytes, start.write};
+  Group group{.first = first,
+              .last = first,
+              .place = start.place,
+              .low = start.displacement,
+              .high = start.displacement + start.bytes,
+              .write = start.write};
   i64 moved = 0;
   for (unsigned i = first; i < steps.size() && i < first + longest_group; ++i) {
     const Step& step = steps[i];

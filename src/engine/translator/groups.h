@@ -29,6 +29,7 @@ struct Access {
 // A run of steps whose accesses one probe answers for. `low` is where the host address that it gives points, relative to the place.
 struct Group {
   unsigned first = 0, last = 0;
+  bool overwrites_flags = false;  // the first step does, and touches no memory
   Place place;
   i64 low = 0, high = 0;
   bool write = false;

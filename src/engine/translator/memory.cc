@@ -142,6 +142,45 @@ bool BlockWriter::ends_by_transfer(const Group& group) const {
   return std::none_of(steps_.begin() + group.first, steps_.begin() + group.last, overwrites_flags);
 }
 
+// A group with the steps ahead of its first access, from `at` on, the first of which overwrites the flags: with the probe ahead of them,
+// what they leave in EFLAGS is still there behind it.
+std::optional<Group> BlockWriter::group_from(unsigned at) const {
+  constexpr unsigned most_ahead = 4;
+  if (narrow_ || !overwrites_flags(steps_[at])) return std::nullopt;
+  u32 written = 0;
+  unsigned access = at;
+  for (; !steps_[access].touches_memory(); ++access) {
+    const Step& step = steps_[access];
+    if (access == at + most_ahead || access + 1 >= segment_end_) return std::nullopt;
+    if (step.traps || !may_be_in_group(step) || (access != at && overwrites_flags(step))) return std::nullopt;
+    written |= step.enc.gprs_written;
+  }
+  const StepKind kind = steps_[access].kind;
+  if (kind != StepKind::copy && kind != StepKind::push && kind != StepKind::pop) return std::nullopt;
+  if (!may_be_in_group(steps_[access])) return std::nullopt;
+  Group group = find_group(steps_, access, page_offset_);
+  const bool same_place = (written & (bit_of(group.place.base) | bit_of(group.place.index))) == 0;
+  if (!same_place || held_for(group) || !probe_costs_flags(at, group)) return std::nullopt;
+  group.first = at;
+  group.overwrites_flags = true;
+  return group;
+}
+
+// Whether the flags that the step and those behind it leave would have to be saved for the group's probe, or computed again after it.
+bool BlockWriter::probe_costs_flags(unsigned at, const Group& group) const {
+  const bool again = steps_[at].recipe != Recipe::none &&
+                     std::none_of(steps_.begin() + at + 1, steps_.begin() + group.first,
+                                  [](const Step& step) { return step.enc.flags_written != 0; });
+  if (!again) return true;
+  for (unsigned i = group.first; i < steps_.size(); ++i) {
+    const Step& step = steps_[i];
+    if (i > group.last && (step.touches_memory() || stands_alone(step))) return false;
+    if (step.enc.flags_read != 0) return true;
+    if (overwrites_flags(step)) return false;
+  }
+  return true;
+}
+
 unsigned BlockWriter::emit_group(const Group& group) {
   group_last_ = group.last;
   if (ends_by_transfer(group)) ensure_saved();
@@ -150,11 +189,14 @@ unsigned BlockWriter::emit_group(const Group& group) {
     emit_accesses(group, held->low - held->moved);
     return group.last + 1;
   }
-  clobber();
+  if (group.overwrites_flags)
+    flags_ = {.saved = true};
+  else
+    clobber();
   const Group wider = narrow_ ? group : used_again(group);
   const bool again = wider.uses != 0;
   const std::size_t cold = colds_.size();
-  add_site(group.first, group.last - group.first + 1);
+  add_site(group.first, group.last - group.first + 1).departure.overwrites_flags = group.overwrites_flags;
   address(group.place, wider.low);
   const bool dirties = group.write && !traps_in(group);
   split_ = !again && leaves_scratch(group);

@@ -58,6 +58,7 @@ struct Departure {
   bool saved_entry : 1 = false;  // exit: what is patched in is the target's entry_saved rather than its entry_flags
   bool narrowed : 1 = false;     // site: of a group of accesses, that can get a probe for each
   bool flags_after : 1 = false;  // site: at `rejoin` the flags are in EFLAGS
+  bool overwrites_flags : 1 = false;  // site: the operations do, before anything can look, and the flags are not as they were
   u16 mnemonic = 0;  // site: of what is left to the interpreter, always or now and then; 0: none (x86::Mnemonic)
   u16 first = 0, count = 0;  // operations of the block
   i16 charged = 0;           // of the instructions from `first` on, how many were charged already

@@ -48,7 +48,7 @@ bool TranslatorVcpu::verified(const NativeBlock& native, unsigned first, u64 cha
     interpret_first(block, first, charged, static_cast<unsigned>(std::min<i64>(fewer, end - first)));
     verifier_->interpreted_again();
   }
-  if (!verifier_->equal()) return false;
+  if (!verifier_->equal(departure.overwrites_flags)) return false;
   verifier_->resume();
   return true;
 }

@@ -44,8 +44,9 @@ class Verifier final : interpreter::AccessObserver {
   // translated code executed only so many; -1: it executed as many. After another interpret(), [execution] and interpreted_again().
   i64 left();
   void interpreted_again();
-  // What differs, or nothing; the registers are those that translated code left, before left() was called.
-  bool equal();
+  // Whether nothing differs; the registers are those that translated code left, before left() was called. `but_for_flags`: the status
+  // flags are about to be overwritten (Departure::overwrites_flags), and become those of the interpreter.
+  bool equal(bool but_for_flags);
   std::string report(const Cpu& cpu, const interpreter::Block& block, unsigned first) const;
   void departed();  // before the departure is looked at
   void resume() { put(departed_); }
