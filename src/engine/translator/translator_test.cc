@@ -409,7 +409,7 @@ void expect_as_interpreted(RandomProgram::Kind kind, u32 programs, u32 verified)
 
 TEST(Translator, RandomProgramsEndAsInterpreted) { expect_as_interpreted(RandomProgram::Kind::any, 400, 100); }
 
-TEST(Translator, RandomLoopsEndAsInterpreted) { expect_as_interpreted(RandomProgram::Kind::loops, 600, 100); }
+TEST(Translator, RandomLoopsEndAsInterpreted) { expect_as_interpreted(RandomProgram::Kind::loops, 250, 50); }
 
 // With an instruction clock a device is told the exact time, wherever in a block it is accessed; and no access happens twice.
 TEST(Translator, DevicesSeeExactInstructionCounts) {
